@@ -4058,6 +4058,17 @@ begin
   select v.tenant_id, v.workflow_id, v.version from gone as v
   where not exists (select from automation.gone_tenants as g where g.tenant_id = v.tenant_id)
   on conflict on constraint gone_versions_pkey do nothing;
+  -- In the order in which everybody locks (sql/README.md): what is queued of them, then they.
+  perform from gone as v
+  cross join lateral (
+    select r.tenant_id, r.id from ridgeline.workflow_executions as r
+    where r.workflow_id = v.workflow_id and r.tenant_id is not distinct from v.tenant_id
+      and r.version is not distinct from v.version and r.finished_at is null
+    offset 0) as e
+  cross join lateral (
+    select from ridgeline.scheduled_steps as q
+    where q.execution_id = e.id and q.tenant_id is not distinct from e.tenant_id
+    offset 0 for update) as s;
   -- Locked first: a row that is being changed is waited for, and is elsewhere then.
   places := array(
     select x.ctid from gone as v
@@ -20304,7 +20315,7 @@ AS $function$
     select case
       when v.results ~ ';\s*dmarc=fail' then true
       when v.results ~ ';\s*(dmarc|dkim)=pass' or v.tests ~ '(^|,)dkim_valid' then false
-      else coalesce(v.results ~ ';\s*spf=fail' or v.spf ~ '^\s*fail\M', false) end
+      else coalesce(v.results ~ ';\s*spf=fail' or v.spf ~ '(^|;)\s*fail\M', false) end
     from (
       select string_agg(lower(h.value), '; ') filter (where lower(h.key) = 'authentication-results') as results,
         string_agg(lower(h.value), '; ') filter (where lower(h.key) = 'received-spf') as spf,
@@ -20846,6 +20857,35 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.next_waiting(portion integer)
+ RETURNS TABLE(tenant_id uuid, id uuid)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    with recursive whose (tenant_id, kind) as (
+      (select w.tenant_id, w.kind from automation.inbox_waiting as w
+       where w.tries < 10 and not w.event ? 'unread' order by 1, 2 limit 1)
+      union all
+      select n.tenant_id, n.kind
+      from whose as t
+      cross join lateral (
+        select w.tenant_id, w.kind from automation.inbox_waiting as w
+        where (w.tenant_id, w.kind) > (t.tenant_id, t.kind) and w.tries < 10 and not w.event ? 'unread'
+        order by 1, 2 limit 1) as n
+    )
+    select t.tenant_id, n.id
+    from whose as t
+    cross join lateral (
+      select w.id, w.tries, w.created_at, row_number() over (order by w.tries, w.created_at) as turn
+      from automation.inbox_waiting as w
+      where w.tenant_id = t.tenant_id and w.kind = t.kind and w.tries < 10 and not w.event ? 'unread'
+      order by w.tries, w.created_at limit portion) as n
+    order by n.turn, n.tries, n.created_at
+    limit portion
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.take_waiting(portion integer DEFAULT 20)
  RETURNS integer
  LANGUAGE plpgsql
@@ -20853,15 +20893,16 @@ CREATE OR REPLACE FUNCTION automation.take_waiting(portion integer DEFAULT 20)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
+  turn record;
   waiting automation.inbox_waiting;
   failure text;
   taken integer := 0;
 begin
-  for waiting in
-    select w.* from automation.inbox_waiting as w where w.tries < 10 and not w.event ? 'unread'
-    order by w.tries, w.created_at limit portion
-    for update skip locked
-  loop
+  for turn in select n.tenant_id, n.id from automation.next_waiting(portion) as n loop
+    select w.* into waiting from automation.inbox_waiting as w
+    where w.tenant_id = turn.tenant_id and w.id = turn.id and w.tries < 10 and not w.event ? 'unread'
+    for update skip locked;
+    continue when not found;
     begin
       failure := automation.take_event(waiting.kind, waiting.event);
     exception when others then
@@ -36762,7 +36803,7 @@ CREATE INDEX unsubscribe_tokens_by_digest ON automation.unsubscribe_tokens USING
 
 CREATE INDEX unsubscribe_tokens_by_age ON automation.unsubscribe_tokens USING btree (created_at);
 
-CREATE INDEX inbox_waiting_to_take ON automation.inbox_waiting USING btree (tries, created_at) WHERE ((tries < 10) AND (NOT (event ? 'unread'::text)));
+CREATE INDEX inbox_waiting_to_take ON automation.inbox_waiting USING btree (tenant_id, kind, tries, created_at) WHERE ((tries < 10) AND (NOT (event ? 'unread'::text)));
 
 CREATE INDEX retries_by_turn ON automation.retries USING btree (tenant_id, run_at);
 
@@ -39414,6 +39455,9 @@ grant execute on function automation.next_open(text[],automation.hours_rule[],ti
 
 revoke all on function automation.next_tenants(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.next_tenants(ridgeline.automation_lane,integer,uuid[]) to service_role;
+
+revoke all on function automation.next_waiting(integer) from public, anon, authenticated, service_role;
+grant execute on function automation.next_waiting(integer) to service_role;
 
 revoke all on function automation.next_with_key(ridgeline.workflow_executions[],jsonb[],text[]) from public, anon, authenticated, service_role;
 grant execute on function automation.next_with_key(ridgeline.workflow_executions[],jsonb[],text[]) to service_role;

@@ -125,6 +125,17 @@ begin
   select v.tenant_id, v.workflow_id, v.version from gone as v
   where not exists (select from automation.gone_tenants as g where g.tenant_id = v.tenant_id)
   on conflict on constraint gone_versions_pkey do nothing;
+  -- In the order in which everybody locks (sql/README.md): what is queued of them, then they.
+  perform from gone as v
+  cross join lateral (
+    select r.tenant_id, r.id from ridgeline.workflow_executions as r
+    where r.workflow_id = v.workflow_id and r.tenant_id is not distinct from v.tenant_id
+      and r.version is not distinct from v.version and r.finished_at is null
+    offset 0) as e
+  cross join lateral (
+    select from ridgeline.scheduled_steps as q
+    where q.execution_id = e.id and q.tenant_id is not distinct from e.tenant_id
+    offset 0 for update) as s;
   -- Locked first: a row that is being changed is waited for, and is elsewhere then.
   places := array(
     select x.ctid from gone as v

@@ -94,6 +94,19 @@ it("takes along a run and a step that somebody is changing", async () => {
   expect(await left()).toMatchObject({ runs: 0, queued: 0 });
 });
 
+it("goes while somebody works on it, and fails neither of them", async () => {
+  const { tenantId, workflowId } = await sessions.office([task]);
+  await sessions.lead(tenantId);
+  const engine = await sessions.begin();
+  await engine`select from ridgeline.scheduled_steps for update`;
+  const manager = sql.begin((session) => drop(session, workflowId));
+  await sessions.somebodyWaits();
+  await engine`select from ridgeline.workflow_executions for no key update`;
+  await engine`commit`;
+  await manager;
+  expect(await left()).toMatchObject({ runs: 0, queued: 0 });
+});
+
 it("a run that could not begin goes too, though it is never due", async () => {
   const { tenantId, workflowId } = await sessions.office([task]);
   await sql`update automation.active_triggers set conditions = '{"code": "none"}', quick = null`;
