@@ -458,14 +458,21 @@ it(
 );
 
 it("a bulk enrolment that meets somebody's lock keeps to what a minute allows", async () => {
-  await sql`select automation.set_clock('2026-03-02 12:00:00Z')`;
+  /** In one transaction, for which the clock stands still. */
+  const at = (second: number, statement: string) =>
+    sql.begin(async (one) => {
+      await one`select automation.set_clock('2026-03-02 12:00:00Z'::timestamptz + ${second} * interval '1 second')`;
+      await one.unsafe(statement);
+    });
   const apex = await tenant();
   const ids = await leads(apex, "Ann", "Bo", "Cy", "Di");
   ids.sort();
   await workflow(apex, TASK, "manual", {});
-  await sql`
-    select ridgeline.enroll_records(w.id, filter => '[]', entity => 'contact', per_minute => 24)
-    from ridgeline.workflows as w`;
+  await at(
+    0,
+    `select ridgeline.enroll_records(w.id, filter => '[]', entity => 'contact', per_minute => 24)
+    from ridgeline.workflows as w`,
+  );
   await sql.unsafe(`
     create function public.office_log() returns trigger language plpgsql as $$
     begin if new.contact_id = '${
@@ -476,8 +483,7 @@ it("a bulk enrolment that meets somebody's lock keeps to what a minute allows", 
   const user = await sessions.begin();
   await user`select pg_advisory_xact_lock(42)`;
   const enrolledAt = async (second: number) => {
-    await sql`select automation.set_clock('2026-03-02 12:00:00Z'::timestamptz + ${second} * interval '1 second')`;
-    await sql`select automation.run_bulk()`;
+    await at(second, "select automation.run_bulk()");
     return (await sql`select from ridgeline.workflow_executions`).length;
   };
   expect(await enrolledAt(1), "one, and the second is held").toBe(1);
