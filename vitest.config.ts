@@ -11,7 +11,7 @@ export default defineConfig({
     maxWorkers: 3,
     // Properties over many records take as long as the machine is loaded.
     testTimeout: 120_000,
-    hookTimeout: 60_000,
+    hookTimeout: 120_000,
     // What is awaited comes late there, too; where it is about time a test says so.
     expect: { poll: { timeout: 30_000 } },
     reporters: ["default"],

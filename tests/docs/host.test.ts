@@ -57,7 +57,7 @@ it("install, tenants, members and attach, in that order and each for itself", as
   } finally {
     await host.drop();
   }
-}, 60_000);
+});
 
 it("every file that they link to is there", () => {
   const files = fs.readdirSync(docs, { recursive: true, encoding: "utf8" });

@@ -115,4 +115,4 @@ it("what is wrong with a call is said, and nothing is done", async () => {
     code: 1,
     output: expect.stringContaining("Usage:"),
   });
-}, 60_000);
+});

@@ -33,7 +33,7 @@ async function answersAgain(sql: postgres.Sql): Promise<void> {
   }
 }
 
-describe("a connection that is lost", { timeout: 10_000 }, () => {
+describe("a connection that is lost", () => {
   const moments: Record<string, (sql: postgres.TransactionSql) => Promise<unknown>> = {
     "while a statement runs": async (sql) => {
       await Promise.all([sql`select pg_sleep(10)`, sleep(100).then(() => endAll(database().sql))]);

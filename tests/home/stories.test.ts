@@ -12,7 +12,7 @@ let seller: typeof manager;
 beforeAll(async () => {
   manager = await stage().hire("Mia", "office_manager");
   seller = await stage().hire("Sid", "sales");
-}, 60_000);
+});
 
 type Step = [type: string, config: { [key: string]: Json }, minutes?: number, conditions?: Json];
 

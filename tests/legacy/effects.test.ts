@@ -35,7 +35,7 @@ beforeAll(async () => {
   sql = host.sql;
   await speakAs(sql, SUMMIT, "+15125550100");
   await sql`delete from public.workflows`;
-}, 60_000);
+});
 afterAll(async () => {
   fs.rmSync(directory, { recursive: true, force: true });
   await host.drop();

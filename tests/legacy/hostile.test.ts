@@ -21,7 +21,7 @@ beforeAll(async () => {
   host = await createHost();
   sql = host.sql;
   await sql`delete from public.workflows`;
-}, 60_000);
+});
 afterAll(async () => {
   fs.rmSync(directory, { recursive: true, force: true });
   await host.drop();

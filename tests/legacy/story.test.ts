@@ -23,7 +23,7 @@ beforeAll(async () => {
   await speakAs(sql, SUMMIT, "+15125550100");
   // Noon at the office, when texts may go out.
   await sql`select automation.set_clock('2026-11-30T18:00:00Z')`;
-}, 60_000);
+});
 afterAll(() => host.drop());
 
 const order = (more: Partial<Order> = {}): Order => ({

@@ -17,7 +17,7 @@ beforeAll(async () => {
   host = await createHost();
   sql = host.sql;
   other = connect(host.url, { max: 1 });
-}, 60_000);
+});
 afterAll(async () => {
   await other.end({ timeout: 1 });
   await host.drop();

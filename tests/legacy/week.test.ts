@@ -335,7 +335,7 @@ beforeAll(async () => {
     // Somebody's hot fix, which no definition knows of.
     text.body === "Welcome Ann13" ? { ...text, body: "WELCOME Ann13" } : text);
   campaigns = new OldCampaigns(sql, SUMMIT);
-}, 60_000);
+});
 afterAll(() => host?.drop());
 
 describe("an office moves over", () => {
@@ -365,7 +365,7 @@ describe("an office moves over", () => {
         (select count(*)::int from ridgeline.workflow_executions where mode = 'imported') as history`;
     expect(active).toBe(21);
     expect(history).toBeGreaterThan(10);
-  }, 60_000);
+  });
 
   it("a week beside it: nothing goes out of the shadow, and what differs is named", async () => {
     const since = await old.now();

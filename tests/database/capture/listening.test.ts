@@ -66,7 +66,7 @@ beforeAll(async () => {
   stop = started.stop;
   url = started.server.url();
   await createTemplate(url);
-}, 60_000);
+});
 afterAll(async () => {
   await Promise.all(opened.map((sql) => sql.end({ timeout: 1 })));
   await stop();

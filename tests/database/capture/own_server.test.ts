@@ -52,7 +52,7 @@ beforeAll(async () => {
   stop = started.stop;
   adminUrl = started.server.url();
   await createTemplate(adminUrl);
-}, 60_000);
+});
 afterAll(async () => {
   await Promise.all(opened.map((sql) => sql.end({ timeout: 1 })));
   await stop();
@@ -116,5 +116,5 @@ describe("the subscriber of a publication", () => {
     await here.unsafe("alter subscription crm disable");
     await here.unsafe("alter subscription crm set (slot_name = none)");
     await here.unsafe("drop subscription crm");
-  }, 60_000);
+  });
 });

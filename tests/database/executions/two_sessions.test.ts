@@ -58,7 +58,6 @@ describe("database steps", () => {
 
   it(
     "wait for a record that a user is editing, and keep nobody waiting",
-    { timeout: 30_000 },
     async () => {
       const { tenantId } = await office([
         task,
@@ -88,7 +87,7 @@ describe("database steps", () => {
     },
   );
 
-  it("do not wait for it themselves, whatever a lock may take", { timeout: 30_000 }, async () => {
+  it("do not wait for it themselves, whatever a lock may take", async () => {
     const { tenantId } = await office([{ type: "update_contact", config: { city: "Austin" } }]);
     const held = await lead(tenantId);
     await lead(tenantId, "+15125550101");
@@ -308,7 +307,6 @@ describe("retrying", () => {
 describe("coming back", () => {
   it(
     "waits for one that is entering, and leaves the place to it",
-    { timeout: 30_000 },
     async () => {
       const { tenantId, workflowId } = await sessions.office([
         task,

@@ -14,7 +14,7 @@ beforeEach(() => {
 const offer: Step = { type: "send_sms", config: { body: "Spring is here", purpose: "marketing" } };
 
 describe("two dispatchers", () => {
-  it("do not both pass a cap, and neither waits for the other", { timeout: 30_000 }, async () => {
+  it("do not both pass a cap, and neither waits for the other", async () => {
     const { tenantId } = await sessions.office([offer]);
     await sql`update tenants set settings = '{"marketing_cap": {"per_day": 1}}' where id = ${tenantId}`;
     const contact = await sessions.lead(tenantId, "+15125550171");
