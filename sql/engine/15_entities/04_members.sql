@@ -8,9 +8,12 @@ create table automation.membership (
   roles jsonb not null,
   active jsonb not null,
   further jsonb not null default '[]',
-  visible text[] not null
+  visible text[] not null,
+  left_columns text[]
 );
 
+comment on column automation.membership.left_columns is
+  'Those of automation.left_columns() that counted when it was attached; null: none did.';
 comment on table automation.membership is 'Which table says who belongs to a tenant; none: nobody does.';
 
 create type automation.member as (
@@ -211,6 +214,18 @@ create or replace function automation.left_expression(relation regclass, written
     cross join lateral automation.column_type(relation, c.name) as k (type)
   $$;
 
+-- Which of them have begun to count since somebody attached it: a release reads them, or they were added.
+create or replace function automation.new_left_columns() returns text[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select array_agg(c order by c)
+    from automation.membership as y
+    cross join unnest(automation.left_columns(to_regclass(y.relation))) as c
+    where y.columns -> 'deleted' is distinct from 'null' and c is distinct from y.columns ->> 'deleted'
+      and not c = any (coalesce(y.left_columns, '{}'))
+  $$;
+
 -- Words of a status that say of somebody: no member any more, or not yet.
 create or replace function automation.shut_out_words() returns text[]
   language sql immutable parallel safe
@@ -343,6 +358,37 @@ exception when undefined_column or undefined_table or insufficient_privilege the
 end;
 $$;
 
+create or replace function automation.warn_of_left() returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  names constant text[] := automation.new_left_columns();
+  members automation.membership;
+  relation regclass;
+  others bigint;
+begin
+  if names is null then
+    return;
+  end if;
+  select y.* into members from automation.membership as y;
+  relation := to_regclass(members.relation);
+  execute format('select count(*) from %s as t where %s', relation, concat_ws(' and ',
+      nullif(automation.belongs_expression(relation, 't', members.columns || '{"deleted": null}', members.active), ''),
+      'not ' || automation.is_deleted_expression(relation, 't', members.columns ->> 'deleted'),
+      '(' || automation.left_expression(relation, 't', members.columns - 'deleted') || ')'))
+    into others;
+  if others > 0 then
+    raise warning 'automation: % of those who were members by % are none any more, by %', others, members.relation,
+      array_to_string(names, ', ')
+      using hint = format('Where that is right: %s Where not, the same with "deleted": null; then no column says it.',
+        automation.attach_members_again(members, members.columns ->> 'status'));
+  end if;
+exception when undefined_column or undefined_table or insufficient_privilege then
+  null; -- Whoever reads the members is told.
+end;
+$$;
+
 -- Who is responsible stands in other tables as they refer to this one, and that need not be what somebody signs in by.
 create or replace function automation.warn_named_otherwise(relation regclass, named jsonb) returns void
   language plpgsql stable
@@ -467,7 +513,7 @@ begin
   perform automation.warn_hidden(relation);
   perform automation.warn_named_otherwise(relation, named);
   perform automation.settle_sole_tenant(sole);
-  insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
+  insert into automation.membership as y (relation, columns, sole, roles, active, further, visible, left_columns)
   -- That no column says that somebody has left is kept in mind, too.
   values (automation.relation_name(attach_members.relation),
     named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb
@@ -475,11 +521,12 @@ begin
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, automation.settled_further(attach_members.further),
-    coalesce(attach_members.visible, automation.visible_by_default(attach_members.relation)))
+    coalesce(attach_members.visible, automation.visible_by_default(attach_members.relation)),
+    nullif(automation.left_columns(attach_members.relation), '{}'))
   on conflict on constraint membership_pkey do update set
-    (relation, columns, sole, roles, active, further, visible) = row (
+    (relation, columns, sole, roles, active, further, visible, left_columns) = row (
       excluded.relation, excluded.columns, excluded.sole, excluded.roles, excluded.active,
-      excluded.further, excluded.visible);
+      excluded.further, excluded.visible, excluded.left_columns);
   execute automation.members_function();
   perform automation.close_functions();
   perform automation.tell_of_roles();

@@ -136,6 +136,8 @@ begin
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
   perform automation.warn_of_status();
+  perform automation.warn_of_left();
+  perform automation.warn_of_deleted();
   perform automation.follow_membership();
   if exists (select from automation.targets)
     or exists (select from automation.entities as e where e.relation !~ '^(automation|ridgeline)\.') then
@@ -249,3 +251,62 @@ $$;
 
 comment on function automation.deaf_tables() is
   'Attached tables whose writes are not captured, or not all: [{entity, relation, why}]. To attach one again mends it.';
+
+-- WHAT IS READ OTHERWISE THAN WHOEVER ATTACHED IT KNOWS
+--
+-- A table that attaching would refuse today, as it was altered, or attached to a release that did not look.
+create or replace function automation.wrongly_deleted()
+  returns table (relation text, why text)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select d.relation, format('deleted is mapped to "%s", which is %s: %s', d.name, t.type, case
+      when automation.says_present(d.name) then 'it says so of no row'
+      else 'each row that has a value there counts as gone' end)
+    from (
+      select e.relation, e.mapped ->> 'deleted' as name from automation.entities as e
+      union
+      select y.relation, y.columns ->> 'deleted' from automation.tenancy as y
+      union
+      select y.relation, y.columns ->> 'deleted' from automation.membership as y
+    ) as d
+    cross join lateral automation.column_type(to_regclass(d.relation), d.name) as t (type)
+    where t.type !~ '^(boolean|date|timestamp)'
+  $$;
+
+create or replace function automation.warn_of_deleted() returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+declare
+  wrong record;
+begin
+  for wrong in select w.relation, w.why from automation.wrongly_deleted() as w order by w.relation loop
+    raise warning 'automation: %: %', wrong.relation, wrong.why
+      using hint = 'Attach it again with a boolean, a date or a timestamp, or with {"deleted": null}: none says it.';
+  end loop;
+end;
+$$;
+
+create or replace function automation.misread_tables() returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $$
+    select coalesce(jsonb_agg(jsonb_build_object('relation', m.relation, 'why', m.why) order by m.relation), '[]')
+    from (
+      select w.relation, string_agg(w.why, '; ' order by w.why) as why
+      from (
+        select d.relation, d.why from automation.wrongly_deleted() as d
+        union all
+        select y.relation, format('who has left by %s is no member, which was not so when it was attached',
+          array_to_string(n.names, ', '))
+        from automation.membership as y, automation.new_left_columns() as n (names)
+        where n.names is not null
+      ) as w
+      group by w.relation
+    ) as m
+  $$;
+
+comment on function automation.misread_tables() is
+  'Attached tables of which something is read otherwise than whoever attached them was told: [{relation, why}]. To '
+  'attach one again mends it.';

@@ -25,8 +25,8 @@ begin
     'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
       and coalesce(due.oldest > automation.now() - interval '5 minutes', true))
     || case when tenants is not null then '{}' else (
-      select jsonb_build_object('deaf', automation.deaf_tables(), 'inbox_waiting', count(*),
-        'inbox_oldest', min(w.created_at))
+      select jsonb_build_object('deaf', automation.deaf_tables(), 'misread', automation.misread_tables(),
+        'inbox_waiting', count(*), 'inbox_oldest', min(w.created_at))
       from automation.inbox_waiting as w) end;
 end;
 $$;
@@ -50,4 +50,5 @@ comment on function ridgeline.engine_status() is
   '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none '
   'yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two '
   'minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are '
-  'not captured, inbox_waiting and inbox_oldest: how many rows of inboxes could not be taken, and since when.';
+  'not captured, misread: those that are read otherwise than when they were attached, inbox_waiting and inbox_oldest: '
+  'how many rows of inboxes could not be taken, and since when.';
