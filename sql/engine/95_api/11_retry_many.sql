@@ -139,7 +139,7 @@ end;
 $$;
 
 -- The next failed runs behind a place. No index has them in this order: of what is read so many are kept, and the
--- rest is not sorted.
+-- rest is not sorted. What that costs, and why one on their status would cost every run more: docs/limits.md.
 create or replace function automation.failed_runs(
   tenant uuid, filter jsonb, behind_at timestamptz, behind uuid, most integer)
   returns table (created_at timestamptz, id uuid)
