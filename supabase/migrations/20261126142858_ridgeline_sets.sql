@@ -2463,6 +2463,19 @@ AS $function$
     cross join lateral automation.column_type(relation, c.name) as k (type)
   $function$;
 
+CREATE OR REPLACE FUNCTION automation.new_left_columns()
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select array_agg(c order by c)
+    from automation.membership as y
+    cross join unnest(automation.left_columns(to_regclass(y.relation))) as c
+    where y.columns -> 'deleted' is distinct from 'null' and c is distinct from y.columns ->> 'deleted'
+      and not c = any (coalesce(y.left_columns, '{}'))
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.shut_out_words()
  RETURNS text[]
  LANGUAGE sql
@@ -2598,6 +2611,39 @@ begin
       'nobody out', members.relation, name, others
       using hint = format('Where it should: %s Where not, the same with "status": null, and this is not said again.',
         automation.attach_members_again(members, name));
+  end if;
+exception when undefined_column or undefined_table or insufficient_privilege then
+  null; -- Whoever reads the members is told.
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.warn_of_left()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  names constant text[] := automation.new_left_columns();
+  members automation.membership;
+  relation regclass;
+  others bigint;
+begin
+  if names is null then
+    return;
+  end if;
+  select y.* into members from automation.membership as y;
+  relation := to_regclass(members.relation);
+  execute format('select count(*) from %s as t where %s', relation, concat_ws(' and ',
+      nullif(automation.belongs_expression(relation, 't', members.columns || '{"deleted": null}', members.active), ''),
+      'not ' || automation.is_deleted_expression(relation, 't', members.columns ->> 'deleted'),
+      '(' || automation.left_expression(relation, 't', members.columns - 'deleted') || ')'))
+    into others;
+  if others > 0 then
+    raise warning 'automation: % of those who were members by % are none any more, by %', others, members.relation,
+      array_to_string(names, ', ')
+      using hint = format('Where that is right: %s Where not, the same with "deleted": null; then no column says it.',
+        automation.attach_members_again(members, members.columns ->> 'status'));
   end if;
 exception when undefined_column or undefined_table or insufficient_privilege then
   null; -- Whoever reads the members is told.
@@ -19966,6 +20012,63 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.wrongly_deleted()
+ RETURNS TABLE(relation text, why text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select d.relation, format('deleted is mapped to "%s", which is %s: %s', d.name, t.type, case
+      when automation.says_present(d.name) then 'it says so of no row'
+      else 'each row that has a value there counts as gone' end)
+    from (
+      select e.relation, e.mapped ->> 'deleted' as name from automation.entities as e
+      union
+      select y.relation, y.columns ->> 'deleted' from automation.tenancy as y
+      union
+      select y.relation, y.columns ->> 'deleted' from automation.membership as y
+    ) as d
+    cross join lateral automation.column_type(to_regclass(d.relation), d.name) as t (type)
+    where t.type !~ '^(boolean|date|timestamp)'
+  $function$;
+
+CREATE OR REPLACE FUNCTION automation.warn_of_deleted()
+ RETURNS void
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  wrong record;
+begin
+  for wrong in select w.relation, w.why from automation.wrongly_deleted() as w order by w.relation loop
+    raise warning 'automation: %: %', wrong.relation, wrong.why
+      using hint = 'Attach it again with a boolean, a date or a timestamp, or with {"deleted": null}: none says it.';
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.misread_tables()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    select coalesce(jsonb_agg(jsonb_build_object('relation', m.relation, 'why', m.why) order by m.relation), '[]')
+    from (
+      select w.relation, string_agg(w.why, '; ' order by w.why) as why
+      from (
+        select d.relation, d.why from automation.wrongly_deleted() as d
+        union all
+        select y.relation, format('who has left by %s is no member, which was not so when it was attached',
+          array_to_string(n.names, ', '))
+        from automation.membership as y, automation.new_left_columns() as n (names)
+        where n.names is not null
+      ) as w
+      group by w.relation
+    ) as m
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.is_doubtful_stop(body text)
  RETURNS boolean
  LANGUAGE sql
@@ -26221,8 +26324,8 @@ begin
     'is_alive', coalesce(last_tick > clock_timestamp() - interval '2 minutes', false)
       and coalesce(due.oldest > automation.now() - interval '5 minutes', true))
     || case when tenants is not null then '{}' else (
-      select jsonb_build_object('deaf', automation.deaf_tables(), 'inbox_waiting', count(*),
-        'inbox_oldest', min(w.created_at))
+      select jsonb_build_object('deaf', automation.deaf_tables(), 'misread', automation.misread_tables(),
+        'inbox_waiting', count(*), 'inbox_oldest', min(w.created_at))
       from automation.inbox_waiting as w) end;
 end;
 $function$;
@@ -27668,7 +27771,7 @@ begin
   perform automation.warn_hidden(relation);
   perform automation.warn_named_otherwise(relation, named);
   perform automation.settle_sole_tenant(sole);
-  insert into automation.membership as y (relation, columns, sole, roles, active, further, visible)
+  insert into automation.membership as y (relation, columns, sole, roles, active, further, visible, left_columns)
   -- That no column says that somebody has left is kept in mind, too.
   values (automation.relation_name(attach_members.relation),
     named || case when columns -> 'deleted' = 'null' then '{"deleted": null}' else '{}' end::jsonb
@@ -27676,11 +27779,12 @@ begin
     automation.usual_roles() || (
       select coalesce(jsonb_object_agg(lower(btrim(r.key)), r.value), '{}') from jsonb_each(attach_members.roles) as r),
     attach_members.active, automation.settled_further(attach_members.further),
-    coalesce(attach_members.visible, automation.visible_by_default(attach_members.relation)))
+    coalesce(attach_members.visible, automation.visible_by_default(attach_members.relation)),
+    nullif(automation.left_columns(attach_members.relation), '{}'))
   on conflict on constraint membership_pkey do update set
-    (relation, columns, sole, roles, active, further, visible) = row (
+    (relation, columns, sole, roles, active, further, visible, left_columns) = row (
       excluded.relation, excluded.columns, excluded.sole, excluded.roles, excluded.active,
-      excluded.further, excluded.visible);
+      excluded.further, excluded.visible, excluded.left_columns);
   execute automation.members_function();
   perform automation.close_functions();
   perform automation.tell_of_roles();
@@ -34347,6 +34451,8 @@ begin
       select from automation.membership as m where to_regclass(m.relation) is not null)
     then automation.members_function() else automation.no_members_function() end;
   perform automation.warn_of_status();
+  perform automation.warn_of_left();
+  perform automation.warn_of_deleted();
   perform automation.follow_membership();
   if exists (select from automation.targets)
     or exists (select from automation.entities as e where e.relation !~ '^(automation|ridgeline)\.') then
@@ -37122,6 +37228,8 @@ comment on function automation.match_plainly(text,uuid,text,jsonb) is 'The liste
 
 comment on function automation.misfit_of(regclass,text,jsonb) is 'Why a column cannot hold a value, by its type: in the words of the database; null: it can.';
 
+comment on function automation.misread_tables() is 'Attached tables of which something is read otherwise than whoever attached them was told: [{relation, why}]. To attach one again mends it.';
+
 comment on function automation.next_open(text[],automation.hours_rule[],timestamp with time zone) is 'When all of these rules are open in all of these zones, from a moment on: opens_at, until closes_at.';
 
 comment on function automation.open_schemas(text[]) is 'Those of some schemas in which a role may create that neither owns the engine nor a table that it writes: what such a role put there, the engine''s statements could run.';
@@ -37234,7 +37342,7 @@ comment on function ridgeline.decide_consent(text,uuid) is 'Says what marketing 
 
 comment on function ridgeline.engine_report(uuid) is 'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something still calls it, and customers may hear twice.';
 
-comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are not captured, inbox_waiting and inbox_oldest: how many rows of inboxes could not be taken, and since when.';
+comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are not captured, misread: those that are read otherwise than when they were attached, inbox_waiting and inbox_oldest: how many rows of inboxes could not be taken, and since when.';
 
 comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a person: by their contact, or else by phone (any notation) and email. Nothing is sent to them from the moment this commits, their runs end, and the tick deletes what the engine has of them. Delete or blank the contact in the CRM first: it is the CRM''s. Owners and admins.';
 
@@ -39314,6 +39422,9 @@ grant execute on function automation.merging(uuid[],text[]) to service_role;
 revoke all on function automation.misfit_of(regclass,text,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.misfit_of(regclass,text,jsonb) to service_role;
 
+revoke all on function automation.misread_tables() from public, anon, authenticated, service_role;
+grant execute on function automation.misread_tables() to service_role;
+
 revoke all on function automation.missing_columns(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.missing_columns(automation.entities,jsonb) to service_role;
 
@@ -39443,6 +39554,9 @@ grant execute on function automation.needs_wait(ridgeline.workflows,jsonb,jsonb)
 
 revoke all on function automation.new_contact(automation.entities,uuid,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.new_contact(automation.entities,uuid,jsonb) to service_role;
+
+revoke all on function automation.new_left_columns() from public, anon, authenticated, service_role;
+grant execute on function automation.new_left_columns() to service_role;
 
 revoke all on function automation.new_texts(text,jsonb,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.new_texts(text,jsonb,jsonb) to service_role;
@@ -40624,6 +40738,12 @@ grant execute on function automation.warn_named_otherwise(regclass,jsonb) to ser
 revoke all on function automation.warn_of_consent(automation.entities,jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.warn_of_consent(automation.entities,jsonb) to service_role;
 
+revoke all on function automation.warn_of_deleted() from public, anon, authenticated, service_role;
+grant execute on function automation.warn_of_deleted() to service_role;
+
+revoke all on function automation.warn_of_left() from public, anon, authenticated, service_role;
+grant execute on function automation.warn_of_left() to service_role;
+
 revoke all on function automation.warn_of_status() from public, anon, authenticated, service_role;
 grant execute on function automation.warn_of_status() to service_role;
 
@@ -40836,6 +40956,9 @@ grant execute on function automation.written_fields(jsonb) to service_role;
 
 revoke all on function automation.written_hosts(text) from public, anon, authenticated, service_role;
 grant execute on function automation.written_hosts(text) to service_role;
+
+revoke all on function automation.wrongly_deleted() from public, anon, authenticated, service_role;
+grant execute on function automation.wrongly_deleted() to service_role;
 
 revoke all on function automation.yield_steps(ridgeline.scheduled_steps[],interval,text) from public, anon, authenticated, service_role;
 grant execute on function automation.yield_steps(ridgeline.scheduled_steps[],interval,text) to service_role;
@@ -48283,6 +48406,8 @@ alter table automation.gone_tenants add column gone_by uuid;
 
 alter table automation.gone_tenants add column gone_as text;
 
+alter table automation.membership add column left_columns text[];
+
 alter table automation.targets add column times_zone text;
 
 alter table ridgeline.messages add column clicked_at timestamp with time zone;
@@ -49307,6 +49432,8 @@ comment on column automation.entities.tenant_type is 'The type of the tenant col
 comment on column automation.entities.times_zone is 'In which zone its timestamps without one are; null: in the tenant''s.';
 
 comment on column automation.gone_tenants.is_asked is 'ridgeline.erase_tenant() was called: the CRM may have the tenant still.';
+
+comment on column automation.membership.left_columns is 'Those of automation.left_columns() that counted when it was attached; null: none did.';
 
 comment on column automation.provider_events.account_of is 'The tenant whose own account says so, which signs what it likes.';
 

@@ -278,10 +278,13 @@ test("a crowd of rows that nobody can read is warned of where it is written, and
       select ${SUMMIT}, '+15125550700', '[{"text": "STOP"}]' from generate_series(1, 12)`;
     expect(await sql`select count(*)::int as rows from public.notes`).toEqual([{ rows: 12 }]);
     expect(warnings.filter((said) => said.startsWith("automation:"))).toEqual(
-      Array.from({ length: 12 }, (_, i) =>
-        `automation: a row of public.notes could not be taken: body: row ${
-          i + 1
-        } has nothing that can be read at "content.text"`),
+      Array.from(
+        { length: 12 },
+        (_, i) =>
+          `automation: a row of public.notes could not be taken: body: row ${
+            i + 1
+          } has nothing that can be read at "content.text"`,
+      ),
     );
     expect(await told()).toEqual([
       expect.stringMatching(
