@@ -2966,10 +2966,9 @@ begin
     raise exception '%: its table, % by %, is not there any more', entity, attached.relation, attached.id_column
       using errcode = 'undefined_table', hint = 'Call automation.attach() for it again, or detach() it.';
   end if;
+  attached.relation := relation;
   execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
-    automation.tenant_expression(attached, 'r'), attached.id_column,
-    (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute as a
-      where a.attrelid = relation and a.attname = attached.id_column))
+    automation.tenant_expression(attached, 'r'), attached.id_column, automation.key_type(attached))
     into record using tenant_id, id;
   return case when not automation.is_marked_deleted(attached, record)
     then automation.visible_record(attached, record) end;
@@ -4417,6 +4416,20 @@ exception
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.clear_suspect(tenant_id uuid, kind text, key text, began timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    delete from automation.suspects as s
+    using (
+      select q.tenant_id, q.kind, q.key from automation.suspects as q
+      where q.tenant_id = clear_suspect.tenant_id and q.kind = clear_suspect.kind and q.key = clear_suspect.key
+        and q.next_try_at <= began
+      for update skip locked) as idle
+    where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.grown(size integer, took interval)
  RETURNS integer
  LANGUAGE plpgsql
@@ -5701,7 +5714,7 @@ declare
   found_ones uuid[] := array_fill(null::uuid, array[cardinality(keys)]);
 begin
   for i in 1 .. cardinality(keys) loop
-    continue when not lifecycles[i] ? 'key';
+    continue when not lifecycles[i] ? 'key' or lifecycles[i] #>> '{reentry,policy}' is distinct from 'restart';
     execution := executions[i];
     for run in
       select e.* from ridgeline.workflow_executions as e
@@ -17400,20 +17413,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.clear_work(kind text, tenant_id uuid, key text, began timestamp with time zone)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    delete from automation.suspects as s
-    using (
-      select q.tenant_id, q.kind, q.key from automation.suspects as q
-      where q.tenant_id = clear_work.tenant_id and q.kind = clear_work.kind and q.key = clear_work.key
-        and q.next_try_at <= began
-      for update skip locked) as idle
-    where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.run_work(portion_id uuid, at_most integer, until timestamp with time zone, OUT did integer, OUT is_done boolean, OUT is_cut_off boolean)
  RETURNS record
  LANGUAGE plpgsql
@@ -17475,7 +17474,7 @@ begin
   end loop;
   -- One that was tried alone is a suspect no more, unless it was cut off again, or somebody held it.
   if many = 1 and one.became in ('done', 'stopped', 'failed') then
-    perform automation.clear_work(portion.kind, portion.tenant_ids[1], portion.keys[1], began);
+    perform automation.clear_suspect(portion.tenant_ids[1], portion.kind, portion.keys[1], began);
   end if;
   -- What could not be counted stays written down: it is, when the portion is swept.
   if one.became = 'uncounted' then
@@ -18742,13 +18741,15 @@ declare
   link record;
 begin
   for link in
+    with known as (
+      select e.* from automation.entities as e where e.name <> attached.name
+      union all select attached.*
+    )
     select e.relation, o.name, string_agg(a.attname, ', ' order by a.attnum) as columns, min(a.attname) as first
     from pg_catalog.pg_constraint as f
     join pg_catalog.pg_attribute as a on a.attrelid = f.conrelid and a.attnum = f.conkey[1]
-    join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as e
-      on to_regclass(e.relation) = f.conrelid
-    join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as o
-      on to_regclass(o.relation) = f.confrelid
+    join known as e on to_regclass(e.relation) = f.conrelid
+    join known as o on to_regclass(o.relation) = f.confrelid
     where f.contype = 'f' and cardinality(f.conkey) = 1 and e.name <> o.name and attached.name in (e.name, o.name)
       and not e.related ? o.name and not o.related ? e.name and e.tenant_column is distinct from a.attname
       and case e.name when attached.name then not (told || coalesce(told -> 'related', '{}')) ? o.name
@@ -21774,6 +21775,22 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.next_turn(tenant_id uuid, workflow_id uuid, every interval)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('retry ' || tenant_id, 0));
+  delete from automation.retries as r
+  where r.ctid = any (array(
+    select o.ctid from automation.retries as o
+    where o.run_at < automation.now() - interval '1 hour'
+    order by o.run_at limit 2000 for update skip locked));
+  return greatest(automation.now(), automation.last_retry(tenant_id, workflow_id) + every);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.retry_at(failed uuid, tenant uuid, turn timestamp with time zone, per_minute integer)
  RETURNS void
  LANGUAGE plpgsql
@@ -21877,15 +21894,7 @@ begin
   most := least(coalesce((filter ->> 'limit')::integer, 500), 500);
   every := interval '1 minute' / per_minute;
   select p.created_at, p.id into place from automation.retry_place(filter ->> 'after') as p;
-  -- Two calls at once stand in one row.
-  perform pg_advisory_xact_lock(hashtextextended('retry ' || tenant, 0));
-  delete from automation.retries as r
-  where r.ctid = any (array(
-    select o.ctid from automation.retries as o
-    where o.run_at < automation.now() - interval '1 hour'
-    order by o.run_at limit 2000 for update skip locked));
-  next_at := greatest(
-    automation.now(), automation.last_retry(tenant, (filter ->> 'workflow_id')::uuid) + every);
+  next_at := automation.next_turn(tenant, (filter ->> 'workflow_id')::uuid, every);
   loop
     in_slice := 0;
     for failed in
@@ -29276,19 +29285,6 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.clear_suspect(tenant_id uuid, kind text, key text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    delete from automation.suspects as s
-    using (
-      select q.tenant_id, q.kind, q.key from automation.suspects as q
-      where q.tenant_id = clear_suspect.tenant_id and q.kind = clear_suspect.kind and q.key = clear_suspect.key
-      for update skip locked) as idle
-    where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.member_tenants()
  RETURNS uuid[]
  LANGUAGE sql
@@ -35784,49 +35780,29 @@ CREATE OR REPLACE FUNCTION automation.prune()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare
-  runs integer := 0;
-  responses integer := 0;
-  changes integer := 0;
-  links integer := 0;
-  events integer := 0;
-  strays integer := 0;
+  kind text;
+  pruned integer := 0;
 begin
-  begin
-    runs := automation.prune_runs();
-  exception when others then
-    null;
-  end;
-  begin
-    responses := automation.prune_responses();
-  exception when others then
-    null;
-  end;
-  begin
-    changes := automation.prune_changes();
-  exception when others then
-    null;
-  end;
-  begin
-    strays := automation.prune_strays();
-  exception when others then
-    null;
-  end;
-  begin
-    links := automation.prune_links();
-  exception when others then
-    null;
-  end;
-  begin
-    events := automation.prune_events(2000);
-  exception when others then
-    null;
-  end;
+  foreach kind in array '{runs,responses,changes,strays,links,events}'::text[] loop
+    begin
+      pruned := pruned + case kind
+        when 'runs' then automation.prune_runs()
+        when 'responses' then automation.prune_responses()
+        when 'changes' then automation.prune_changes()
+        when 'strays' then automation.prune_strays()
+        when 'links' then automation.prune_links()
+        when 'events' then automation.prune_events(2000) end;
+    exception when others then
+      -- The others are pruned all the same.
+      null;
+    end;
+  end loop;
   begin
     perform automation.guard_host_path();
   exception when others then
     raise warning 'automation: the path under which steps write could not be checked: %', sqlerrm;
   end;
-  return runs + responses + changes + links + events + strays;
+  return pruned;
 end;
 $function$;
 
@@ -37456,7 +37432,7 @@ comment on table automation.regions is 'States and provinces as ISO 3166-2 has t
 
 comment on table automation.retention_places is 'How far the history of a tenant has been pruned, of each kind, and when it is looked at again.';
 
-comment on table automation.retries is 'The turn of each failed run that retry_executions() runs again; dropped an hour after it.';
+comment on table automation.retries is 'The turn of each failed run that retry_executions() runs again; a call an hour after it, or later, drops it.';
 
 comment on table automation.revoked_people is 'Contacts whose person revoked, and from which address: nothing goes to them at any other either.';
 
@@ -38034,11 +38010,11 @@ grant execute on function automation.claim_portion(uuid,text,interval,text) to s
 revoke all on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) from public, anon, authenticated, service_role;
 grant execute on function automation.claim_works(automation.work[],automation.running_plan[],text,interval) to service_role;
 
+revoke all on function automation.clear_suspect(uuid,text,text,timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function automation.clear_suspect(uuid,text,text,timestamp with time zone) to service_role;
+
 revoke all on function automation.clear_suspects(ridgeline.scheduled_steps[],timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.clear_suspects(ridgeline.scheduled_steps[],timestamp with time zone) to service_role;
-
-revoke all on function automation.clear_work(text,uuid,text,timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function automation.clear_work(text,uuid,text,timestamp with time zone) to service_role;
 
 revoke all on function automation.close_steps(automation.work[],automation.report[],tid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.close_steps(automation.work[],automation.report[],tid[]) to service_role;
@@ -39569,6 +39545,9 @@ grant execute on function automation.next_open(text[],automation.hours_rule[],ti
 
 revoke all on function automation.next_tenants(ridgeline.automation_lane,integer,uuid[]) from public, anon, authenticated, service_role;
 grant execute on function automation.next_tenants(ridgeline.automation_lane,integer,uuid[]) to service_role;
+
+revoke all on function automation.next_turn(uuid,uuid,interval) from public, anon, authenticated, service_role;
+grant execute on function automation.next_turn(uuid,uuid,interval) to service_role;
 
 revoke all on function automation.next_waiting(integer) from public, anon, authenticated, service_role;
 grant execute on function automation.next_waiting(integer) to service_role;
@@ -48361,6 +48340,8 @@ drop function automation.admit(uuid,uuid,text,integer,uuid);
 drop function automation.chain_of(uuid,uuid,uuid);
 
 drop function automation.count_enrolments(uuid,uuid,text,timestamp with time zone,integer);
+
+drop function automation.clear_suspect(uuid,text,text);
 
 drop function automation.suspect(uuid,text,text);
 

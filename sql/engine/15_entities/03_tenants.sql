@@ -209,7 +209,6 @@ create or replace function automation.tenant_value(given text, type text) return
       else format('automation.tenant_key((%s)::uuid)::%s', given, type) end
   $$;
 
--- A table says whose its rows are by a key that the tenants must be found by.
 -- In a CRM of landlords tenant_id is who rents: a key of another table than the tenants' makes every row nobody's.
 create or replace function automation.warn_other_tenants(relation regclass, tenant_column text) returns void
   language plpgsql stable
@@ -247,6 +246,7 @@ begin
 end;
 $$;
 
+-- A table says whose its rows are by a key that the tenants must be found by.
 create or replace function automation.check_tenant_type(relation regclass, tenant_column text) returns void
   language plpgsql stable
   set search_path = pg_catalog, pg_temp

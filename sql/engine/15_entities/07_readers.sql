@@ -122,10 +122,9 @@ begin
     raise exception '%: its table, % by %, is not there any more', entity, attached.relation, attached.id_column
       using errcode = 'undefined_table', hint = 'Call automation.attach() for it again, or detach() it.';
   end if;
+  attached.relation := relation;
   execute format('select to_jsonb(r.*) from %s as r where %s = $1 and r.%I = $2::%s', relation,
-    automation.tenant_expression(attached, 'r'), attached.id_column,
-    (select format_type(a.atttypid, -1) from pg_catalog.pg_attribute as a
-      where a.attrelid = relation and a.attname = attached.id_column))
+    automation.tenant_expression(attached, 'r'), attached.id_column, automation.key_type(attached))
     into record using tenant_id, id;
   return case when not automation.is_marked_deleted(attached, record)
     then automation.visible_record(attached, record) end;

@@ -224,8 +224,11 @@ exception
 end;
 $$;
 
--- Whoever holds the note is not waited for: it is swept when there is nothing of it.
-create or replace function automation.clear_suspect(tenant_id uuid, kind text, key text) returns void
+-- Whoever holds the note is not waited for: it is swept when there is nothing of it. What was noted after the work
+-- began stands.
+create or replace function automation.clear_suspect(
+  tenant_id uuid, kind text, key text, began timestamptz default 'infinity')
+  returns void
   language sql
   set search_path = pg_catalog, pg_temp
   as $$
@@ -233,6 +236,7 @@ create or replace function automation.clear_suspect(tenant_id uuid, kind text, k
     using (
       select q.tenant_id, q.kind, q.key from automation.suspects as q
       where q.tenant_id = clear_suspect.tenant_id and q.kind = clear_suspect.kind and q.key = clear_suspect.key
+        and q.next_try_at <= began
       for update skip locked) as idle
     where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key
   $$;

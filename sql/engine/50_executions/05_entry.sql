@@ -250,7 +250,7 @@ declare
   found_ones uuid[] := array_fill(null::uuid, array[cardinality(keys)]);
 begin
   for i in 1 .. cardinality(keys) loop
-    continue when not lifecycles[i] ? 'key';
+    continue when not lifecycles[i] ? 'key' or lifecycles[i] #>> '{reentry,policy}' is distinct from 'restart';
     execution := executions[i];
     for run in
       select e.* from ridgeline.workflow_executions as e

@@ -419,20 +419,6 @@ begin
 end;
 $$;
 
--- Where somebody is noting the same, that stands; it is swept when there is nothing of it.
-create or replace function automation.clear_work(kind text, tenant_id uuid, key text, began timestamptz) returns void
-  language sql
-  set search_path = pg_catalog, pg_temp
-  as $$
-    delete from automation.suspects as s
-    using (
-      select q.tenant_id, q.kind, q.key from automation.suspects as q
-      where q.tenant_id = clear_work.tenant_id and q.kind = clear_work.kind and q.key = clear_work.key
-        and q.next_try_at <= began
-      for update skip locked) as idle
-    where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key
-  $$;
-
 -- What of a portion may be done before its locks are let go, in sets that grow as long as they are quick: what writing
 -- them costs is not known, and cannot be cut short. Each set is locked when its turn comes. Committed, it is called
 -- again for the rest, until it says that it is done. Nobody is waited for longer than a step waits.
@@ -497,7 +483,7 @@ begin
   end loop;
   -- One that was tried alone is a suspect no more, unless it was cut off again, or somebody held it.
   if many = 1 and one.became in ('done', 'stopped', 'failed') then
-    perform automation.clear_work(portion.kind, portion.tenant_ids[1], portion.keys[1], began);
+    perform automation.clear_suspect(portion.tenant_ids[1], portion.kind, portion.keys[1], began);
   end if;
   -- What could not be counted stays written down: it is, when the portion is swept.
   if one.became = 'uncounted' then

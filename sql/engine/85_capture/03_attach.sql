@@ -541,13 +541,15 @@ declare
   link record;
 begin
   for link in
+    with known as (
+      select e.* from automation.entities as e where e.name <> attached.name
+      union all select attached.*
+    )
     select e.relation, o.name, string_agg(a.attname, ', ' order by a.attnum) as columns, min(a.attname) as first
     from pg_catalog.pg_constraint as f
     join pg_catalog.pg_attribute as a on a.attrelid = f.conrelid and a.attnum = f.conkey[1]
-    join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as e
-      on to_regclass(e.relation) = f.conrelid
-    join (select e.* from automation.entities as e where e.name <> attached.name union all select attached.*) as o
-      on to_regclass(o.relation) = f.confrelid
+    join known as e on to_regclass(e.relation) = f.conrelid
+    join known as o on to_regclass(o.relation) = f.confrelid
     where f.contype = 'f' and cardinality(f.conkey) = 1 and e.name <> o.name and attached.name in (e.name, o.name)
       and not e.related ? o.name and not o.related ? e.name and e.tenant_column is distinct from a.attname
       and case e.name when attached.name then not (told || coalesce(told -> 'related', '{}')) ? o.name

@@ -68,7 +68,7 @@ create index retries_by_turn on automation.retries (tenant_id, run_at);
 create index retries_by_time on automation.retries (run_at);
 
 comment on table automation.retries is
-  'The turn of each failed run that retry_executions() runs again; dropped an hour after it.';
+  'The turn of each failed run that retry_executions() runs again; a call an hour after it, or later, drops it.';
 
 -- Where the row ends of those that calls before this one have put off. One that waits no more, as it was cancelled, has
 -- given up its turn; one that has just had it counts, whatever came of it.
@@ -94,6 +94,22 @@ begin
       and (r.run_at <= automation.now() or q.run_at = r.run_at and q.held_by = 'retry')
     order by r.run_at desc
     limit 1);
+end;
+$$;
+
+-- The turn of the next one. Two calls at once stand in one row.
+create or replace function automation.next_turn(tenant_id uuid, workflow_id uuid, every interval) returns timestamptz
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('retry ' || tenant_id, 0));
+  delete from automation.retries as r
+  where r.ctid = any (array(
+    select o.ctid from automation.retries as o
+    where o.run_at < automation.now() - interval '1 hour'
+    order by o.run_at limit 2000 for update skip locked));
+  return greatest(automation.now(), automation.last_retry(tenant_id, workflow_id) + every);
 end;
 $$;
 
@@ -204,15 +220,7 @@ begin
   most := least(coalesce((filter ->> 'limit')::integer, 500), 500);
   every := interval '1 minute' / per_minute;
   select p.created_at, p.id into place from automation.retry_place(filter ->> 'after') as p;
-  -- Two calls at once stand in one row.
-  perform pg_advisory_xact_lock(hashtextextended('retry ' || tenant, 0));
-  delete from automation.retries as r
-  where r.ctid = any (array(
-    select o.ctid from automation.retries as o
-    where o.run_at < automation.now() - interval '1 hour'
-    order by o.run_at limit 2000 for update skip locked));
-  next_at := greatest(
-    automation.now(), automation.last_retry(tenant, (filter ->> 'workflow_id')::uuid) + every);
+  next_at := automation.next_turn(tenant, (filter ->> 'workflow_id')::uuid, every);
   loop
     in_slice := 0;
     for failed in

@@ -238,49 +238,29 @@ create or replace function automation.prune() returns integer
   set search_path = pg_catalog, pg_temp
   as $$
 declare
-  runs integer := 0;
-  responses integer := 0;
-  changes integer := 0;
-  links integer := 0;
-  events integer := 0;
-  strays integer := 0;
+  kind text;
+  pruned integer := 0;
 begin
-  begin
-    runs := automation.prune_runs();
-  exception when others then
-    null;
-  end;
-  begin
-    responses := automation.prune_responses();
-  exception when others then
-    null;
-  end;
-  begin
-    changes := automation.prune_changes();
-  exception when others then
-    null;
-  end;
-  begin
-    strays := automation.prune_strays();
-  exception when others then
-    null;
-  end;
-  begin
-    links := automation.prune_links();
-  exception when others then
-    null;
-  end;
-  begin
-    events := automation.prune_events(2000);
-  exception when others then
-    null;
-  end;
+  foreach kind in array '{runs,responses,changes,strays,links,events}'::text[] loop
+    begin
+      pruned := pruned + case kind
+        when 'runs' then automation.prune_runs()
+        when 'responses' then automation.prune_responses()
+        when 'changes' then automation.prune_changes()
+        when 'strays' then automation.prune_strays()
+        when 'links' then automation.prune_links()
+        when 'events' then automation.prune_events(2000) end;
+    exception when others then
+      -- The others are pruned all the same.
+      null;
+    end;
+  end loop;
   begin
     perform automation.guard_host_path();
   exception when others then
     raise warning 'automation: the path under which steps write could not be checked: %', sqlerrm;
   end;
-  return runs + responses + changes + links + events + strays;
+  return pruned;
 end;
 $$;
 
