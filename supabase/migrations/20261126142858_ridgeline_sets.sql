@@ -17166,6 +17166,38 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.release_strays(tenant_ids uuid[], keys text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+begin
+  update ridgeline.scheduled_steps as s
+  set attempt_token = null, leased_by = null, leased_at = null, lease_expires_at = null,
+    reconcile_since = coalesce(s.reconcile_since, s.leased_at)
+  where s.ctid = any (array(
+    select q.ctid
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
+    cross join lateral (
+      select x.ctid, x.execution_id from ridgeline.scheduled_steps as x
+      where x.tenant_id = k.tenant_id and x.id between k.key::uuid and k.key::uuid
+        and x.lease_expires_at < clock_timestamp()
+      order by x.id
+      limit 1
+      for update skip locked
+    ) as q
+    where not exists (
+      select from ridgeline.workflow_executions as e where e.tenant_id = k.tenant_id and e.id = q.execution_id)));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.leave_leases(tenant_ids uuid[], keys text[], but ridgeline.scheduled_steps[])
  RETURNS void
  LANGUAGE plpgsql
@@ -17175,12 +17207,14 @@ CREATE OR REPLACE FUNCTION automation.leave_leases(tenant_ids uuid[], keys text[
 AS $function$
 declare
   taken constant text[] := array(select concat_ws('/', b.tenant_id, b.id) from unnest(but) as b);
-  places constant integer[] := array(
+  places integer[];
+begin
+  perform automation.release_strays(tenant_ids, keys);
+  places := array(
     select i from generate_subscripts(keys, 1) as i
     where concat_ws('/', tenant_ids[i], keys[i]) <> all (taken) and exists (
       select from ridgeline.scheduled_steps as s
       where s.tenant_id = tenant_ids[i] and s.id = keys[i]::uuid and s.lease_expires_at < clock_timestamp()));
-begin
   if places <> '{}' then
     perform automation.try_alone(array(select tenant_ids[p] from unnest(places) as p), 'lease',
       array(select keys[p] from unnest(places) as p), clock_timestamp() + interval '5 seconds');
@@ -40022,6 +40056,9 @@ grant execute on function automation.release_held(uuid,text[],uuid) to service_r
 
 revoke all on function automation.release_spread(bigint,bigint) from public, anon, authenticated, service_role;
 grant execute on function automation.release_spread(bigint,bigint) to service_role;
+
+revoke all on function automation.release_strays(uuid[],text[]) from public, anon, authenticated, service_role;
+grant execute on function automation.release_strays(uuid[],text[]) to service_role;
 
 revoke all on function automation.release_unsent() from public, anon, authenticated, service_role;
 grant execute on function automation.release_unsent() to service_role;

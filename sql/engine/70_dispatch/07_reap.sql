@@ -81,6 +81,39 @@ begin
 end;
 $$;
 
+-- Those whose run is nowhere go back into the queue, where they are looked at for a day (set_strays_aside): a dump that
+-- is being restored has them before their runs.
+create or replace function automation.release_strays(tenant_ids uuid[], keys text[]) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set plan_cache_mode = force_generic_plan
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  set enable_bitmapscan = off
+  set enable_sort = off
+  as $$
+begin
+  update ridgeline.scheduled_steps as s
+  set attempt_token = null, leased_by = null, leased_at = null, lease_expires_at = null,
+    reconcile_since = coalesce(s.reconcile_since, s.leased_at)
+  where s.ctid = any (array(
+    select q.ctid
+    from unnest(tenant_ids, keys) as k (tenant_id, key)
+    cross join lateral (
+      select x.ctid, x.execution_id from ridgeline.scheduled_steps as x
+      where x.tenant_id = k.tenant_id and x.id between k.key::uuid and k.key::uuid
+        and x.lease_expires_at < clock_timestamp()
+      order by x.id
+      limit 1
+      for update skip locked
+    ) as q
+    where not exists (
+      select from ridgeline.workflow_executions as e where e.tenant_id = k.tenant_id and e.id = q.execution_id)));
+end;
+$$;
+
 -- Those whose run somebody holds: tried alone, later, or a long transaction that holds the first two hundred would keep
 -- all that ran out after them. Where another reaper is noting one of them, it is due until that has been committed.
 create or replace function automation.leave_leases(tenant_ids uuid[], keys text[], but ridgeline.scheduled_steps[])
@@ -92,12 +125,14 @@ create or replace function automation.leave_leases(tenant_ids uuid[], keys text[
   as $$
 declare
   taken constant text[] := array(select concat_ws('/', b.tenant_id, b.id) from unnest(but) as b);
-  places constant integer[] := array(
+  places integer[];
+begin
+  perform automation.release_strays(tenant_ids, keys);
+  places := array(
     select i from generate_subscripts(keys, 1) as i
     where concat_ws('/', tenant_ids[i], keys[i]) <> all (taken) and exists (
       select from ridgeline.scheduled_steps as s
       where s.tenant_id = tenant_ids[i] and s.id = keys[i]::uuid and s.lease_expires_at < clock_timestamp()));
-begin
   if places <> '{}' then
     perform automation.try_alone(array(select tenant_ids[p] from unnest(places) as p), 'lease',
       array(select keys[p] from unnest(places) as p), clock_timestamp() + interval '5 seconds');

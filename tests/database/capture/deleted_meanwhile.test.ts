@@ -157,6 +157,40 @@ describe("a step whose run is nowhere", () => {
     }
     expect(await left()).toMatchObject({ tasks: 0, runs: 0, queued: 0 });
   });
+
+  // The dispatcher that had it is gone too.
+  const lose = async () => {
+    const { tenantId } = await sessions.office([text]);
+    await sessions.lead(tenantId);
+    expect(await sql`select from automation.claim_steps('w', 10)`).toHaveLength(1);
+    await sql`create table kept as table ridgeline.workflow_executions`;
+    await restore("delete from ridgeline.workflow_executions");
+    await sql`
+      update ridgeline.scheduled_steps
+      set leased_at = leased_at - interval '1 hour', lease_expires_at = lease_expires_at - interval '1 hour'`;
+  };
+  const claim = async (later: string) => {
+    await sql`select automation.advance_clock(${later}::interval)`;
+    await sql`select automation.tick()`;
+    return await sql`select reconcile_since is not null as unclear from automation.claim_steps('w', 10)`;
+  };
+
+  it("leaves the queue after a day, though it was being sent", async () => {
+    await lose();
+    for (const later of ["0 minutes", "23 hours", "61 minutes"]) {
+      expect(await left()).toMatchObject({ queued: 1 });
+      expect(await claim(later)).toEqual([]);
+    }
+    expect(await left()).toMatchObject({ runs: 0, queued: 0 });
+    expect(await sql`select from automation.suspects`).toEqual([]);
+  });
+
+  it("is looked up at its provider when the run comes, if it was being sent", async () => {
+    await lose();
+    expect(await claim("0 minutes")).toEqual([]);
+    await restore("insert into ridgeline.workflow_executions select * from kept");
+    expect(await claim("1 minute")).toEqual([{ unclear: true }]);
+  });
 });
 
 describe("a workflow that waits for a date", () => {
