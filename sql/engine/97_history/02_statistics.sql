@@ -62,6 +62,8 @@ begin
       values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1,
         old.mode);
     end if;
+  else
+    perform automation.refuse_half_an_end(new);
   end if;
   if new.finished_at is not null then
     insert into automation.statistic_changes (
