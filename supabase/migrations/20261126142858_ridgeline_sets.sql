@@ -4085,6 +4085,35 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.refuse_half_an_end(run ridgeline.workflow_executions)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if (run.finished_at is not null) <> (run.status >= 'completed') then
+    raise exception 'workflow_executions: what has ended says when, and nothing else does'
+      using errcode = 'check_violation', constraint = 'workflow_executions_finished_matches_status',
+        table = 'workflow_executions', schema = 'ridgeline';
+  elsif run.status = 'failed' and run.error is null then
+    raise exception 'workflow_executions: what failed says why'
+      using errcode = 'check_violation', constraint = 'workflow_executions_failed_says_why',
+        table = 'workflow_executions', schema = 'ridgeline';
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.refuse_half_an_end()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  perform automation.refuse_half_an_end(new);
+  return null;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.delete_runs_of_versions()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -5007,38 +5036,6 @@ begin
     end if;
   end loop;
   return execution_id;
-end;
-$function$;
-
-CREATE OR REPLACE FUNCTION automation.enrol_sole(tenant_id uuid, entity text, event text, record_id text, contact_id text, data jsonb, known text[])
- RETURNS text
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-declare
-  execution_id constant uuid := automation.new_id();
-  at constant timestamptz := automation.now();
-begin
-  insert into ridgeline.workflow_executions (
-    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-    contact_id, depth, root_id, fused, current_step, mode, created_at, changed_at)
-  select t.tenant_id, execution_id, t.workflow_id, t.version, 'pending', t.event, enrol_sole.data, t.entity,
-    enrol_sole.record_id, enrol_sole.contact_id, 0, null, false, t.first_step, t.mode, at, at
-  from automation.active_triggers as t
-  where t.tenant_id = enrol_sole.tenant_id and t.entity = enrol_sole.entity
-    and t.event = enrol_sole.event and t.role = 'enrol' and t.listener = '' and t.mode is not null
-    and t.workflow_id::text = known[7] and t.version::text = known[8]
-    and t.first_step = known[9] and t.first_lane::text = known[10] and t.first_delay = interval '0'
-    and num_nulls(t.conditions, t.match_any, t.field, t.from_values, t.to_values, t.on_insert, t.reentry) = 7
-    and enrol_sole.data -> enrol_sole.entity @> t.match;
-  if found then
-    insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at)
-    values (tenant_id, execution_id, execution_id, known[9], known[10]::ridgeline.automation_lane, at);
-    if known[4] <> 'none' then
-      return automation.ring_once(known[10], known[4]);
-    end if;
-  end if;
-  return known[4];
 end;
 $function$;
 
@@ -18358,16 +18355,6 @@ exception when sqlstate 'AL000' then
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION automation.is_plain(listener automation.active_triggers)
- RETURNS boolean
- LANGUAGE sql
- IMMUTABLE
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-    select listener.role = 'enrol' and num_nulls(listener.conditions, listener.match_any, listener.field,
-      listener.from_values, listener.to_values, listener.on_insert, listener.reentry) = 7
-  $function$;
-
 CREATE OR REPLACE FUNCTION automation.path_of_all(listeners automation.active_triggers[])
  RETURNS text
  LANGUAGE sql
@@ -18403,9 +18390,9 @@ AS $function$
           when bool_and(l.match_column = any (texts)) and sum(octet_length(l.match_value)) <= 2000 then 'of'
           else 'ask'
         end as how,
-        bool_and(automation.is_plain(l)) filter (where l.event <> 'time_elapsed') as plain,
-        case when count(*) = 1 then min(array[l.workflow_id::text, l.version::text, l.first_step, l.first_lane::text])
-          filter (where l.listener = '' and l.first_delay = interval '0') end as sole,
+        bool_and(l.plainly is not null) filter (where l.event <> 'time_elapsed') as plain,
+        case when count(*) = 1 then min(concat_ws(' ', l.workflow_id, l.version, l.first_lane, l.first_step))
+          filter (where l.plainly = 'at once') end as sole,
         bool_or(l.quick_folds) as folds,
         array_agg(distinct l.match_value) as wanted, automation.path_of_all(listeners) as path
       from unnest(listeners) as l
@@ -18497,8 +18484,7 @@ begin
     where t.tenant_id = match_plainly.tenant_id
       and t.entity = match_plainly.entity
       and t.event = match_plainly.event
-      and t.role = 'enrol' and t.mode is not null
-      and num_nulls(t.conditions, t.match_any, t.field, t.from_values, t.to_values, t.on_insert, t.reentry) = 7
+      and t.plainly is not null and t.mode is not null
       and match_plainly.data -> match_plainly.entity @> t.match);
 end;
 $function$;
@@ -19152,7 +19138,25 @@ CREATE OR REPLACE FUNCTION automation.sole_block(attached automation.entities)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     select format($block$if tenant is not null then
-    how[4] := automation.enrol_sole(tenant, %1$L, %2$L, write.record_id, %3$s, write.data, how);
+    written := automation.new_id();
+    at := automation.now();
+    insert into ridgeline.workflow_executions (
+      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+      contact_id, depth, root_id, fused, current_step, mode, created_at, changed_at)
+    select t.tenant_id, written, t.workflow_id, t.version, 'pending', t.event, write.data, t.entity,
+      write.record_id, %3$s, 0, null, false, t.first_step, t.mode, at, at
+    from automation.active_triggers as t
+    where t.tenant_id = tenant and t.entity = %1$L and t.event = %2$L and t.plainly = 'at once'
+      and concat_ws(' ', t.workflow_id, t.version, t.first_lane, t.first_step) = how[7]
+      and write.data -> %1$L @> t.match;
+    if found then
+      insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at)
+      values (tenant, written, written, split_part(how[7], ' ', 4),
+        split_part(how[7], ' ', 3)::ridgeline.automation_lane, at);
+      if how[4] <> 'none' then
+        how[4] := automation.ring_once(split_part(how[7], ' ', 3), how[4]);
+      end if;
+    end if;
   els$block$,
       attached.name, attached.name || '_created', case attached.name when 'contact' then 'write.record_id'
         else 'automation.as_key(write.data ->> ''contact_id'')' end)
@@ -19210,7 +19214,7 @@ $template$,
       attached.is_log, E'\n  how text[];\n  written uuid;'
         || case when op <> 'insert' then E'\n  heard boolean;\n  timed boolean;' else '' end
         || case when op <> 'delete' then E'\n  key text;\n  known text;' else '' end
-        || case when automation.may_be_sole(attached, op) then E'\n  tenant uuid;' else '' end
+        || case when automation.may_be_sole(attached, op) then E'\n  tenant uuid;\n  at timestamptz;' else '' end
         || case when op = 'update' then E'\n  unfit boolean;\n  changed text[];\n  moved automation.staged_write;'
           else '' end,
       case op when 'update' then format($moved$
@@ -23023,6 +23027,8 @@ begin
       values (old.tenant_id, old.workflow_id, old.version, '', old.created_at, old.finished_at, old.status, -1,
         old.mode);
     end if;
+  else
+    perform automation.refuse_half_an_end(new);
   end if;
   if new.finished_at is not null then
     insert into automation.statistic_changes (
@@ -37154,8 +37160,6 @@ comment on function automation.end_shadows(uuid,uuid[],jsonb) is 'Cancels the sh
 
 comment on function automation.enrol(uuid,text,text,jsonb,automation.enrolment) is 'Starts an execution, or records the failed one that explains why it could not start; null when a loop was refused and that is on record already, or the engine is off for the tenant.';
 
-comment on function automation.enrol_sole(uuid,text,text,text,text,jsonb,text[]) is 'Begins the run of an insert, if it is for the only listener that there is. known: what the session keeps in mind (85_capture/01_enrol). Returns how to ring, as ring_once() does.';
-
 comment on function automation.enrol_write(uuid,text,text,text,jsonb,automation.enrolment[],boolean,text) is 'Writes down what was admitted: executions, failed ones that explain why they could not start, and signals. Returns the last execution. is_log: what strangers write counts against the fuse. bell: what the setting doorbell says, where that is known.';
 
 comment on function automation.enter(automation.entry[]) is 'Writes down executions and their first steps, failed ones that explain why they could not start among them.';
@@ -38325,9 +38329,6 @@ grant execute on function automation.enrol(uuid,text,text,jsonb,automation.enrol
 revoke all on function automation.enrol_listener(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.enrol_listener(jsonb) to service_role;
 
-revoke all on function automation.enrol_sole(uuid,text,text,text,text,jsonb,text[]) from public, anon, authenticated, service_role;
-grant execute on function automation.enrol_sole(uuid,text,text,text,text,jsonb,text[]) to service_role;
-
 revoke all on function automation.enrol_write(uuid,text,text,text,jsonb,automation.enrolment[],boolean,text) from public, anon, authenticated, service_role;
 grant execute on function automation.enrol_write(uuid,text,text,text,jsonb,automation.enrolment[],boolean,text) to service_role;
 
@@ -38986,9 +38987,6 @@ grant execute on function automation.is_partitioned(automation.entities) to serv
 
 revoke all on function automation.is_pending(uuid,text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_pending(uuid,text) to service_role;
-
-revoke all on function automation.is_plain(automation.active_triggers) from public, anon, authenticated, service_role;
-grant execute on function automation.is_plain(automation.active_triggers) to service_role;
 
 revoke all on function automation.is_provider_keyword(text) from public, anon, authenticated, service_role;
 grant execute on function automation.is_provider_keyword(text) to service_role;
@@ -40008,6 +40006,12 @@ grant execute on function automation.refuse_entries(automation.work[],automation
 
 revoke all on function automation.refuse_half_a_lease() from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_half_a_lease() to service_role;
+
+revoke all on function automation.refuse_half_an_end() from public, anon, authenticated, service_role;
+grant execute on function automation.refuse_half_an_end() to service_role;
+
+revoke all on function automation.refuse_half_an_end(ridgeline.workflow_executions) from public, anon, authenticated, service_role;
+grant execute on function automation.refuse_half_an_end(ridgeline.workflow_executions) to service_role;
 
 revoke all on function automation.refuse_misfit(text) from public, anon, authenticated, service_role;
 grant execute on function automation.refuse_misfit(text) to service_role;
@@ -48134,6 +48138,10 @@ alter table ridgeline.email_events drop constraint email_events_type_known;
 
 alter table ridgeline.scheduled_steps drop constraint scheduled_steps_lease_is_whole;
 
+alter table ridgeline.workflow_executions drop constraint workflow_executions_failed_says_why;
+
+alter table ridgeline.workflow_executions drop constraint workflow_executions_finished_matches_status;
+
 drop function automation.imagine_step(ridgeline.workflow_executions,jsonb,text,timestamp with time zone,jsonb);
 
 drop function automation.lock_portion(automation.portions);
@@ -48459,6 +48467,16 @@ alter table automation.active_triggers add column quick_folds boolean;
 alter table automation.active_triggers add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode;
 
 alter table automation.active_triggers add column on_insert jsonb;
+
+alter table automation.active_triggers add column plainly text generated always as (
+CASE
+    WHEN ((role = 'enrol'::text) AND (num_nulls(conditions, match_any, field, from_values, to_values, on_insert, reentry) = 7)) THEN
+    CASE
+        WHEN ((listener = ''::text) AND (first_delay = '00:00:00'::interval) AND (mode IS NOT NULL)) THEN 'at once'::text
+        ELSE 'yes'::text
+    END
+    ELSE NULL::text
+END) stored;
 
 alter table ridgeline.workflow_executions add column mode ridgeline.execution_mode default 'live'::ridgeline.execution_mode not null;
 
@@ -49262,6 +49280,8 @@ alter table automation.active_triggers enable always trigger active_triggers_not
 CREATE TRIGGER active_triggers_replicated AFTER INSERT OR DELETE OR UPDATE ON automation.active_triggers FOR EACH ROW EXECUTE FUNCTION automation.note_listening();
 alter table automation.active_triggers enable replica trigger active_triggers_replicated;
 
+CREATE TRIGGER workflow_executions_end_is_whole AFTER UPDATE OF status, finished_at, error ON ridgeline.workflow_executions FOR EACH ROW WHEN ((((new.finished_at IS NOT NULL) <> (new.status >= 'completed'::ridgeline.automation_status)) OR ((new.status = 'failed'::ridgeline.automation_status) AND (new.error IS NULL)))) EXECUTE FUNCTION automation.refuse_half_an_end();
+
 CREATE TRIGGER workflow_versions_delete_runs AFTER DELETE ON ridgeline.workflow_versions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION automation.delete_runs_of_versions();
 
 CREATE TRIGGER scheduled_steps_lease_is_whole AFTER UPDATE OF attempt_token, leased_at, lease_expires_at, lane ON ridgeline.scheduled_steps FOR EACH ROW WHEN (((num_nulls(new.attempt_token, new.leased_at, new.lease_expires_at) = ANY (ARRAY[1, 2])) OR ((new.attempt_token IS NOT NULL) AND (new.lane = 'database'::ridgeline.automation_lane)))) EXECUTE FUNCTION automation.refuse_half_a_lease();
@@ -49436,6 +49456,8 @@ create policy bulk_enrollments_members_read on ridgeline.bulk_enrollments as per
 comment on column automation.active_triggers.mode is 'role enrol: the mode of the runs that it begins; null: it begins none, the engine is off for the tenant.';
 
 comment on column automation.active_triggers.on_insert is 'Of a change that counts an insert too there are two rows. {as, becomes?, unless?}: the one for inserts, under the event that they are; as: what it is called then. {}: the one that hears updates.';
+
+comment on column automation.active_triggers.plainly is 'Of one that enrols and asks nothing but to contain something; at once: and begins at once, ending nothing.';
 
 comment on column automation.active_triggers.quick is 'The conditions as a path that is mostly sure of its answer; see automation.quick_conditions().';
 

@@ -190,6 +190,12 @@ create table automation.active_triggers (
   first_delay interval,
   mode ridgeline.execution_mode default 'live',
   on_insert jsonb,
+  plainly text generated always as (
+    case
+      when role = 'enrol'
+        and num_nulls(conditions, match_any, field, from_values, to_values, on_insert, reentry) = 7
+      then case when listener = '' and first_delay = interval '0' and mode is not null then 'at once' else 'yes' end
+    end) stored,
   constraint active_triggers_pkey
     primary key (tenant_id, entity, event, workflow_id, version, role, listener),
   constraint active_triggers_first_step_matches_role check (
@@ -222,6 +228,8 @@ comment on column automation.active_triggers.listener is
   'where it ends the run before. Part of the key.';
 comment on column automation.active_triggers.match is
   'The record must contain this (jsonb @>).';
+comment on column automation.active_triggers.plainly is
+  'Of one that enrols and asks nothing but to contain something; at once: and begins at once, ending nothing.';
 comment on column automation.active_triggers.match_any is
   '{field: [values]}: the record must have one of them in each field.';
 comment on column automation.active_triggers.match_column is

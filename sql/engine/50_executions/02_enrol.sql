@@ -145,49 +145,6 @@ comment on function automation.enrol_write(uuid, text, text, text, jsonb, automa
   'Returns the last execution. is_log: what strangers write counts against the fuse. bell: what the setting doorbell '
   'says, where that is known.';
 
--- The same of an insert that nothing has caused, for the one listener that there is as far as the session knows: one
--- that asks nothing but to contain something, and begins at once. It is found by the statement that begins its run.
--- What the session knows of it is asked of it as well, and cast only then: nothing begins in another way than the
--- tables say. The number of the write is the column's default: asked for here, it would keep the select from being made
--- part of the insert.
-create or replace function automation.enrol_sole(
-  tenant_id uuid, entity text, event text, record_id text, contact_id text, data jsonb, known text[])
-  returns text
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  -- Capture, which calls it, has set enable_seqscan and jit off.
-  as $$
-declare
-  execution_id constant uuid := automation.new_id();
-  at constant timestamptz := automation.now();
-begin
-  insert into ridgeline.workflow_executions (
-    tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
-    contact_id, depth, root_id, fused, current_step, mode, created_at, changed_at)
-  select t.tenant_id, execution_id, t.workflow_id, t.version, 'pending', t.event, enrol_sole.data, t.entity,
-    enrol_sole.record_id, enrol_sole.contact_id, 0, null, false, t.first_step, t.mode, at, at
-  from automation.active_triggers as t
-  where t.tenant_id = enrol_sole.tenant_id and t.entity = enrol_sole.entity
-    and t.event = enrol_sole.event and t.role = 'enrol' and t.listener = '' and t.mode is not null
-    and t.workflow_id::text = known[7] and t.version::text = known[8]
-    and t.first_step = known[9] and t.first_lane::text = known[10] and t.first_delay = interval '0'
-    and num_nulls(t.conditions, t.match_any, t.field, t.from_values, t.to_values, t.on_insert, t.reentry) = 7
-    and enrol_sole.data -> enrol_sole.entity @> t.match;
-  if found then
-    insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at)
-    values (tenant_id, execution_id, execution_id, known[9], known[10]::ridgeline.automation_lane, at);
-    if known[4] <> 'none' then
-      return automation.ring_once(known[10], known[4]);
-    end if;
-  end if;
-  return known[4];
-end;
-$$;
-
-comment on function automation.enrol_sole(uuid, text, text, text, text, jsonb, text[]) is
-  'Begins the run of an insert, if it is for the only listener that there is. known: what the session keeps in mind '
-  '(85_capture/01_enrol). Returns how to ring, as ring_once() does.';
-
 -- What time, a list or a person enrols, many at once.
 
 create type automation.entry as (

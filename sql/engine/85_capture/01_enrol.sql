@@ -24,7 +24,7 @@
 -- must have one of the texts that follow in a column of text; any: rows of every kind; ask: whoever listens. timed, or
 -- none: do timers follow the records? bell: notify, none, or ask the setting. kind: plain: all that they ask is to
 -- contain something, and no timers follow; sole: there is one such listener and no other, which begins at once, and
--- before the texts stand its workflow, version, first step and lane; folded: their path is over
+-- before the texts stands '<workflow> <version> <lane> <first step>'; folded: their path is over
 -- automation.folded(data). path: where it says false, no condition of theirs holds.
 --
 -- A setting of the session can be read and written by whoever writes SQL in it. So nothing is enrolled because of what
@@ -50,15 +50,6 @@ exception when sqlstate 'AL000' then
   return true;
 end;
 $$;
-
--- Asks nothing but to contain something.
-create or replace function automation.is_plain(listener automation.active_triggers) returns boolean
-  language sql immutable
-  set search_path = pg_catalog, pg_temp
-  as $$
-    select listener.role = 'enrol' and num_nulls(listener.conditions, listener.match_any, listener.field,
-      listener.from_values, listener.to_values, listener.on_insert, listener.reentry) = 7
-  $$;
 
 -- Their paths as one, which is false where each is. A path is read anew for each write, 270 instructions a letter: a
 -- long one costs more than the question.
@@ -95,9 +86,9 @@ create or replace function automation.listeners_in_short(
           when bool_and(l.match_column = any (texts)) and sum(octet_length(l.match_value)) <= 2000 then 'of'
           else 'ask'
         end as how,
-        bool_and(automation.is_plain(l)) filter (where l.event <> 'time_elapsed') as plain,
-        case when count(*) = 1 then min(array[l.workflow_id::text, l.version::text, l.first_step, l.first_lane::text])
-          filter (where l.listener = '' and l.first_delay = interval '0') end as sole,
+        bool_and(l.plainly is not null) filter (where l.event <> 'time_elapsed') as plain,
+        case when count(*) = 1 then min(concat_ws(' ', l.workflow_id, l.version, l.first_lane, l.first_step))
+          filter (where l.plainly = 'at once') end as sole,
         bool_or(l.quick_folds) as folds,
         array_agg(distinct l.match_value) as wanted, automation.path_of_all(listeners) as path
       from unnest(listeners) as l
@@ -260,8 +251,7 @@ $$;
 comment on function automation.match_write(text, uuid, text[], text[], jsonb) is
   'The listeners that a write matches; null or empty when there is none. Writes nothing.';
 
--- The same of an insert where all that its listeners ask is to contain something. That they ask no more is asked too,
--- in one question for what would be many.
+-- The same of an insert where all that its listeners ask is to contain something. That they ask no more is asked too.
 create or replace function automation.match_plainly(entity text, tenant_id uuid, event text, data jsonb)
   returns automation.enrolment[]
   language plpgsql stable
@@ -276,8 +266,7 @@ begin
     where t.tenant_id = match_plainly.tenant_id
       and t.entity = match_plainly.entity
       and t.event = match_plainly.event
-      and t.role = 'enrol' and t.mode is not null
-      and num_nulls(t.conditions, t.match_any, t.field, t.from_values, t.to_values, t.on_insert, t.reentry) = 7
+      and t.plainly is not null and t.mode is not null
       and match_plainly.data -> match_plainly.entity @> t.match);
 end;
 $$;

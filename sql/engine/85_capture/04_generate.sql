@@ -333,7 +333,7 @@ create or replace function automation.matching_block(attached automation.entitie
       case when automation.may_be_sole(attached, op) then E'\n      end if;' else '' end)
   $$;
 
--- Could the run of an insert be written by automation.enrol_sole()?
+-- Could the run of an insert be begun by the statement that finds who it is for?
 create or replace function automation.may_be_sole(attached automation.entities, op text) returns boolean
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -343,12 +343,36 @@ create or replace function automation.may_be_sole(attached automation.entities, 
         in ('uuid', 'smallint', 'integer', 'bigint', 'text')
   $$;
 
+-- The same as automation.enrol_write() of an insert that nothing has caused, for the one listener that there is as far
+-- as the session knows: one that asks nothing but to contain something, and begins at once. It is found by the
+-- statement that begins its run. What the session knows of it is asked of it as well: nothing begins in another way
+-- than the tables say. The number of the write is the column's default: asked for here, it would keep the select from
+-- being made part of the insert. And it stands here, not in a function of its own: a call costs as much as four
+-- expressions.
 create or replace function automation.sole_block(attached automation.entities) returns text
   language sql stable
   set search_path = pg_catalog, pg_temp
   as $$
     select format($block$if tenant is not null then
-    how[4] := automation.enrol_sole(tenant, %1$L, %2$L, write.record_id, %3$s, write.data, how);
+    written := automation.new_id();
+    at := automation.now();
+    insert into ridgeline.workflow_executions (
+      tenant_id, id, workflow_id, version, status, trigger_type, trigger_data, entity, record_id,
+      contact_id, depth, root_id, fused, current_step, mode, created_at, changed_at)
+    select t.tenant_id, written, t.workflow_id, t.version, 'pending', t.event, write.data, t.entity,
+      write.record_id, %3$s, 0, null, false, t.first_step, t.mode, at, at
+    from automation.active_triggers as t
+    where t.tenant_id = tenant and t.entity = %1$L and t.event = %2$L and t.plainly = 'at once'
+      and concat_ws(' ', t.workflow_id, t.version, t.first_lane, t.first_step) = how[7]
+      and write.data -> %1$L @> t.match;
+    if found then
+      insert into ridgeline.scheduled_steps (tenant_id, id, execution_id, step_key, lane, run_at)
+      values (tenant, written, written, split_part(how[7], ' ', 4),
+        split_part(how[7], ' ', 3)::ridgeline.automation_lane, at);
+      if how[4] <> 'none' then
+        how[4] := automation.ring_once(split_part(how[7], ' ', 3), how[4]);
+      end if;
+    end if;
   els$block$,
       attached.name, attached.name || '_created', case attached.name when 'contact' then 'write.record_id'
         else 'automation.as_key(write.data ->> ''contact_id'')' end)
@@ -405,7 +429,7 @@ $template$,
       attached.is_log, E'\n  how text[];\n  written uuid;'
         || case when op <> 'insert' then E'\n  heard boolean;\n  timed boolean;' else '' end
         || case when op <> 'delete' then E'\n  key text;\n  known text;' else '' end
-        || case when automation.may_be_sole(attached, op) then E'\n  tenant uuid;' else '' end
+        || case when automation.may_be_sole(attached, op) then E'\n  tenant uuid;\n  at timestamptz;' else '' end
         || case when op = 'update' then E'\n  unfit boolean;\n  changed text[];\n  moved automation.staged_write;'
           else '' end,
       case op when 'update' then format($moved$

@@ -103,8 +103,10 @@ create function pg_temp.copies(of uuid, many integer) returns void
     insert into ridgeline.workflow_versions
     select (jsonb_populate_record(v, jsonb_build_object('id', gen_random_uuid(), 'workflow_id', md5(of::text || n)::uuid))).*
     from ridgeline.workflow_versions as v, generate_series(1, many) as n where v.workflow_id = of;
-    insert into automation.active_triggers
-    select (jsonb_populate_record(t, jsonb_build_object('workflow_id', md5(of::text || n)::uuid))).*
+    insert into automation.active_triggers (tenant_id, entity, event, workflow_id, version, match, match_any, match_column, match_value,
+      conditions, quick, quick_folds, first_step, first_lane, first_delay)
+    select t.tenant_id, t.entity, t.event, md5(of::text || n)::uuid, t.version, t.match, t.match_any, t.match_column, t.match_value,
+      t.conditions, t.quick, t.quick_folds, t.first_step, t.first_lane, t.first_delay
     from automation.active_triggers as t, generate_series(1, many) as n where t.workflow_id = of;
   $$;
 select pg_temp.copies(:'dear', 400);

@@ -24,7 +24,7 @@ from (values ('ridgeline.workflow_executions', 15), ('ridgeline.scheduled_steps'
 select is(pg_temp.written_columns(w.writer::regproc, w.relation), pg_temp.written_columns('automation.enter', w.relation),
   w.writer || ' writes the same columns of ' || w.relation)
 from (values ('automation.enrol_write', 'ridgeline.workflow_executions'), ('automation.enrol_write', 'ridgeline.scheduled_steps'),
-  ('automation.enrol_sole', 'ridgeline.workflow_executions'), ('automation.enrol_sole', 'ridgeline.scheduled_steps'))
+  ('automation.capture_contact_insert', 'ridgeline.workflow_executions'), ('automation.capture_contact_insert', 'ridgeline.scheduled_steps'))
   as w (writer, relation);
 
 select pg_temp.tenant() as apex \gset
@@ -75,7 +75,7 @@ begin
   select t.* into strict listener from automation.active_triggers as t where t.workflow_id = sole;
   perform set_config('automation.heard_contact_insert_' || right(listener.tenant_id::text, 1), array[
     concat(pg_sequence_last_value('automation.listening'), ' ', listener.tenant_id), 'any', 'none', 'none', 'sole', null,
-    sole::text, listener.version::text, listener.first_step, listener.first_lane::text]::text, true);
+    concat_ws(' ', sole, listener.version, listener.first_lane, listener.first_step)]::text, true);
   lead := pg_temp.contact(listener.tenant_id, 'Jose');
   return query select e.* from ridgeline.workflow_executions as e where e.record_id = lead::text;
 end;

@@ -19,8 +19,10 @@ select (changes ->> 'tenant_id')::uuid, (changes ->> 'workflow_id')::uuid, 'copy
 insert into ridgeline.workflow_versions
 select (jsonb_populate_record(v, changes || jsonb_build_object('id', gen_random_uuid()))).*
 from ridgeline.workflow_versions as v, others where v.workflow_id = :'flow';
-insert into automation.active_triggers
+create temp table copies as
 select (jsonb_populate_record(t, changes)).* from automation.active_triggers as t, others where t.workflow_id = :'flow';
+alter table copies drop column plainly;
+insert into automation.active_triggers table copies;
 insert into public.contacts (tenant_id) select id from public.tenants;
 
 select pg_temp.tenant('Apex Roofing') as apex \gset
