@@ -4213,7 +4213,8 @@ begin
         and s.tenant_id = t.id
         and s.lease_expires_at is null
         and s.run_at <= automation.now()
-        and s.id <> all (taken)
+        -- Hashed: there may be thousands, of as many that are due.
+        and s.id not in (select k from unnest(taken) as k where k is not null)
       order by s.run_at, s.id
       limit share
       for update skip locked
@@ -15697,7 +15698,7 @@ CREATE OR REPLACE FUNCTION automation.mark_failing(due ridgeline.scheduled_steps
 AS $function$
 begin
   update ridgeline.scheduled_steps as s
-  set held = automation.failing(s.held, pause, why)
+  set run_at = automation.now() + pause, held = automation.failing(s.held, pause, why)
   where s.tenant_id = due.tenant_id and s.id = due.id;
 exception
   when others then
@@ -15713,7 +15714,7 @@ AS $function$
 declare
   first constant interval := automation.setting('cut_off_pause')::interval;
   pause constant interval := greatest(first,
-    least(12 * first, (automation.now() - automation.failing_since(due.held)) / 2));
+    least(720 * first, (automation.now() - automation.failing_since(due.held)) / 2));
 begin
   perform automation.mark_failing(due, pause, message);
   if not automation.set_apart(
@@ -15796,6 +15797,18 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.has_lost_portion()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds');
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION automation.is_left_over()
  RETURNS boolean
  LANGUAGE plpgsql
@@ -15804,8 +15817,38 @@ CREATE OR REPLACE FUNCTION automation.is_left_over()
  SET jit TO 'off'
 AS $function$
 begin
-  return exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
-    or exists (select from automation.suspects);
+  return automation.has_lost_portion() or exists (select from automation.suspects);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION automation.sweep_suspects()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+begin
+  if not exists (select from automation.suspects) then
+    return;
+  end if;
+  delete from automation.suspects as s
+  using (
+    select q.tenant_id, q.kind, q.key
+    from unnest(enum_range(null::ridgeline.automation_lane)) as l (lane)
+    cross join lateral (
+      select n.* from automation.suspects as n where n.kind = l.lane::text order by n.tries, n.next_try_at limit 200
+    ) as first
+    join automation.suspects as q
+      on q.tenant_id = first.tenant_id and q.kind = first.kind and q.key = first.key
+    where not exists (
+      select from ridgeline.scheduled_steps as x
+      where x.tenant_id = first.tenant_id and x.id = automation.as_uuid(first.key))
+    for update of q skip locked
+  ) as idle
+  where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key;
 end;
 $function$;
 
@@ -15824,7 +15867,7 @@ begin
   end if;
   aside := automation.set_aside(lane);
   is_calm := aside = '{}';
-  if not is_calm and automation.is_left_over() then
+  if not is_calm and automation.has_lost_portion() then
     perform automation.sweep_portions();
     aside := automation.set_aside(lane);
   end if;
@@ -32055,7 +32098,7 @@ declare
   due ridgeline.scheduled_steps;
   is_noted boolean;
 begin
-  if not automation.is_left_over() then
+  if not automation.has_lost_portion() then
     return;
   end if;
   for portion in
@@ -32079,14 +32122,6 @@ begin
       update automation.portions as p set started_at = clock_timestamp() where p.id = portion.id;
     end if;
   end loop;
-  delete from automation.suspects as s
-  using (
-    select q.tenant_id, q.kind, q.key from automation.suspects as q
-    where q.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
-      and automation.is_gone(q.tenant_id, automation.as_uuid(q.key))
-    for update skip locked
-  ) as idle
-  where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key;
 end;
 $function$;
 
@@ -32098,6 +32133,7 @@ CREATE OR REPLACE FUNCTION automation.begin_portion(lane ridgeline.automation_la
 AS $function$
 begin
   perform automation.sweep_portions();
+  perform automation.sweep_suspects();
   return automation.write_portion(lane, at_most, but);
 end;
 $function$;
@@ -32126,16 +32162,15 @@ begin
   return query
   select due.*
   from (
-    select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
+    select s.tenant_id, s.key from automation.suspects as s
     where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
-      and not exists (
-        select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
     order by s.tries, s.next_try_at
   ) as suspect
   cross join lateral (
     select q.* from ridgeline.scheduled_steps as q
-    where q.tenant_id = suspect.tenant_id and q.id = suspect.id
+    where q.tenant_id = suspect.tenant_id and q.id = automation.as_uuid(suspect.key)
       and q.lease_expires_at is null and q.run_at <= automation.now()
+      and not exists (select from automation.portions as p where q.id = any (p.step_ids))
     for update skip locked
   ) as due
   limit 1;
@@ -38713,6 +38748,9 @@ grant execute on function automation.has_database_work() to service_role;
 revoke all on function automation.has_effect(text) from public, anon, authenticated, service_role;
 grant execute on function automation.has_effect(text) to service_role;
 
+revoke all on function automation.has_lost_portion() from public, anon, authenticated, service_role;
+grant execute on function automation.has_lost_portion() to service_role;
+
 revoke all on function automation.has_review_link(jsonb) from public, anon, authenticated, service_role;
 grant execute on function automation.has_review_link(jsonb) to service_role;
 
@@ -40361,6 +40399,9 @@ grant execute on function automation.suspect(uuid,text,text,timestamp with time 
 
 revoke all on function automation.suspected(uuid,text,text,timestamp with time zone) from public, anon, authenticated, service_role;
 grant execute on function automation.suspected(uuid,text,text,timestamp with time zone) to service_role;
+
+revoke all on function automation.sweep_suspects() from public, anon, authenticated, service_role;
+grant execute on function automation.sweep_suspects() to service_role;
 
 revoke all on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) from public, anon, authenticated, service_role;
 grant execute on function automation.tag_in_record(ridgeline.workflow_executions,jsonb,boolean) to service_role;
@@ -48886,6 +48927,17 @@ begin
   else
     drop index if exists automation.early_events_by_account_next;
     CREATE INDEX early_events_by_account ON automation.early_events USING btree (account_of, received_at) WHERE (account_of IS NOT NULL);
+  end if;
+end;
+$$;
+
+do $$
+begin
+  if exists (select from pg_catalog.pg_index as i where i.indexrelid = to_regclass('automation.suspects_by_turn_next') and i.indisvalid) then
+    alter index automation.suspects_by_turn_next rename to suspects_by_turn;
+  else
+    drop index if exists automation.suspects_by_turn_next;
+    CREATE INDEX suspects_by_turn ON automation.suspects USING btree (kind, tries, next_try_at);
   end if;
 end;
 $$;

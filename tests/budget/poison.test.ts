@@ -479,6 +479,33 @@ describe("a step whose books somebody's trigger does not let be kept", () => {
       .toEqual(["Call Poison", "Call Zoe"]);
   });
 
+  it("is not in the way of others meanwhile, for half as long as that was so, and for an hour at most", async () => {
+    await sql`update automation.settings set value = '5 seconds' where name = 'cut_off_pause'`;
+    const { tenantId } = await sessions.office([TASK]);
+    await leads(sql, tenantId, "Poison");
+    await booksThat("insert", LEDGER, "new.status = 'completed'");
+    const connection = sessions.connect();
+    const waits = async (since: string) => {
+      await sql`
+        update ridgeline.scheduled_steps
+        set held = held || jsonb_build_object('since', automation.now() - ${since}::interval),
+          run_at = automation.now()`;
+      await sql`update automation.suspects set next_try_at = clock_timestamp()`;
+      await tick(connection);
+      const [step] = await sql`
+        select date_trunc('minute', (held ->> 'until')::timestamptz - automation.now() + interval '10 seconds')::text as long,
+          run_at = (held ->> 'until')::timestamptz as is_due_then,
+          automation.next_due_at() > automation.now() as is_aside
+        from ridgeline.scheduled_steps`;
+      return step;
+    };
+    const aside = { is_due_then: true, is_aside: true };
+    await tick(connection);
+    expect(await waits("0 minutes")).toEqual({ long: "00:00:00", ...aside });
+    expect(await waits("20 minutes")).toEqual({ long: "00:10:00", ...aside });
+    expect(await waits("12 hours")).toEqual({ long: "01:00:00", ...aside });
+  });
+
   it("fails after a day of that", async () => {
     const { tenantId } = await sessions.office([TASK]);
     await leads(sql, tenantId, "Poison");

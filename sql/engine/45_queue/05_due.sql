@@ -177,7 +177,8 @@ begin
         and s.tenant_id = t.id
         and s.lease_expires_at is null
         and s.run_at <= automation.now()
-        and s.id <> all (taken)
+        -- Hashed: there may be thousands, of as many that are due.
+        and s.id not in (select k from unnest(taken) as k where k is not null)
       order by s.run_at, s.id
       limit share
       for update skip locked

@@ -279,6 +279,9 @@ create table automation.suspects (
   constraint suspects_pkey primary key (tenant_id, kind, key)
 );
 
+-- Whose turn it is, where there are thousands.
+create index suspects_by_turn on automation.suspects (kind, tries, next_try_at);
+
 comment on table automation.suspects is
   'Work during which a transaction was cut off, so that it is tried alone and not for ever.';
 

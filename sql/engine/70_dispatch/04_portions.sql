@@ -33,7 +33,8 @@ begin
 end;
 $$;
 
--- Where even that raises (somebody's trigger on the queue), it is not known since when.
+-- It comes again after a pause, and is not in the way of others until then. Where even that raises (somebody's trigger
+-- on the queue), it is not known since when.
 create or replace function automation.mark_failing(due ridgeline.scheduled_steps, pause interval, why text)
   returns void
   language plpgsql
@@ -43,7 +44,7 @@ create or replace function automation.mark_failing(due ridgeline.scheduled_steps
   as $$
 begin
   update ridgeline.scheduled_steps as s
-  set held = automation.failing(s.held, pause, why)
+  set run_at = automation.now() + pause, held = automation.failing(s.held, pause, why)
   where s.tenant_id = due.tenant_id and s.id = due.id;
 exception
   when others then
@@ -52,8 +53,8 @@ end;
 $$;
 
 -- What stands in the way of a step is not its own work (somebody's trigger on the run raises, whatever is done about
--- that): it is neither failed nor counted, but tried alone, less often as time goes on, down to once in twelve first
--- pauses (a minute), and goes on when that is over.
+-- that): it is neither failed nor counted, but tried alone, less often as time goes on, down to once an hour: there may
+-- be thousands. It goes on when that is over.
 create or replace function automation.leave_step(due ridgeline.scheduled_steps, message text) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -61,7 +62,7 @@ create or replace function automation.leave_step(due ridgeline.scheduled_steps, 
 declare
   first constant interval := automation.setting('cut_off_pause')::interval;
   pause constant interval := greatest(first,
-    least(12 * first, (automation.now() - automation.failing_since(due.held)) / 2));
+    least(720 * first, (automation.now() - automation.failing_since(due.held)) / 2));
 begin
   perform automation.mark_failing(due, pause, message);
   if not automation.set_apart(
@@ -197,7 +198,18 @@ begin
 end;
 $$;
 
--- Mostly nothing is, and one look tells.
+-- A portion that nobody is about to take up. Mostly there is none, and one look tells.
+create or replace function automation.has_lost_portion() returns boolean
+  language plpgsql volatile
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+begin
+  return exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds');
+end;
+$$;
+
 create or replace function automation.is_left_over() returns boolean
   language plpgsql volatile
   set search_path = pg_catalog, pg_temp
@@ -205,8 +217,7 @@ create or replace function automation.is_left_over() returns boolean
   set jit = off
   as $$
 begin
-  return exists (select from automation.portions as p where p.started_at < clock_timestamp() - interval '5 seconds')
-    or exists (select from automation.suspects);
+  return automation.has_lost_portion() or exists (select from automation.suspects);
 end;
 $$;
 
@@ -226,7 +237,7 @@ declare
   due ridgeline.scheduled_steps;
   is_noted boolean;
 begin
-  if not automation.is_left_over() then
+  if not automation.has_lost_portion() then
     return;
   end if;
   for portion in
@@ -250,12 +261,35 @@ begin
       update automation.portions as p set started_at = clock_timestamp() where p.id = portion.id;
     end if;
   end loop;
+end;
+$$;
+
+-- Notes of which there is nothing any more, among the two hundred of each lane whose turns come next.
+create or replace function automation.sweep_suspects() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  set enable_hashjoin = off
+  set enable_mergejoin = off
+  as $$
+begin
+  if not exists (select from automation.suspects) then
+    return;
+  end if;
   delete from automation.suspects as s
   using (
-    select q.tenant_id, q.kind, q.key from automation.suspects as q
-    where q.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
-      and automation.is_gone(q.tenant_id, automation.as_uuid(q.key))
-    for update skip locked
+    select q.tenant_id, q.kind, q.key
+    from unnest(enum_range(null::ridgeline.automation_lane)) as l (lane)
+    cross join lateral (
+      select n.* from automation.suspects as n where n.kind = l.lane::text order by n.tries, n.next_try_at limit 200
+    ) as first
+    join automation.suspects as q
+      on q.tenant_id = first.tenant_id and q.kind = first.kind and q.key = first.key
+    where not exists (
+      select from ridgeline.scheduled_steps as x
+      where x.tenant_id = first.tenant_id and x.id = automation.as_uuid(first.key))
+    for update of q skip locked
   ) as idle
   where s.tenant_id = idle.tenant_id and s.kind = idle.kind and s.key = idle.key;
 end;
@@ -279,7 +313,7 @@ begin
   end if;
   aside := automation.set_aside(lane);
   is_calm := aside = '{}';
-  if not is_calm and automation.is_left_over() then
+  if not is_calm and automation.has_lost_portion() then
     perform automation.sweep_portions();
     aside := automation.set_aside(lane);
   end if;
@@ -335,6 +369,7 @@ create or replace function automation.begin_portion(
   as $$
 begin
   perform automation.sweep_portions();
+  perform automation.sweep_suspects();
   return automation.write_portion(lane, at_most, but);
 end;
 $$;
@@ -396,16 +431,15 @@ begin
   return query
   select due.*
   from (
-    select s.tenant_id, automation.as_uuid(s.key) as id from automation.suspects as s
+    select s.tenant_id, s.key from automation.suspects as s
     where s.kind = lock_suspect.lane::text and s.next_try_at <= clock_timestamp()
-      and not exists (
-        select from automation.portions as p where automation.as_uuid(s.key) = any (p.step_ids))
     order by s.tries, s.next_try_at
   ) as suspect
   cross join lateral (
     select q.* from ridgeline.scheduled_steps as q
-    where q.tenant_id = suspect.tenant_id and q.id = suspect.id
+    where q.tenant_id = suspect.tenant_id and q.id = automation.as_uuid(suspect.key)
       and q.lease_expires_at is null and q.run_at <= automation.now()
+      and not exists (select from automation.portions as p where q.id = any (p.step_ids))
     for update skip locked
   ) as due
   limit 1;
