@@ -19,6 +19,11 @@ const task: Step = { type: "create_task", config: { title: "Call {{contact.first
 const text: Step = { type: "send_sms", config: { body: "Hi {{contact.first_name}}" } };
 const claim = (session: Sql | ReservedSql, most: number) =>
   session`select tenant_id, step_id, attempt_token from automation.claim_steps('w', ${most})`;
+/** All that is due: on a busy machine one portion may be over after the first step. */
+const run = async (session: Sql | ReservedSql): Promise<number> => {
+  const [{ ran }] = await session<[{ ran: number }]>`select automation.run_database_steps() as ran`;
+  return ran > 0 ? ran + await run(session) : 0;
+};
 
 describe("database steps", () => {
   it("run once when two sessions run them at once", async () => {
@@ -79,7 +84,7 @@ describe("database steps", () => {
       await user`commit`;
 
       await sql`select automation.advance_clock('1 minute')`;
-      expect(await sql`select automation.run_database_steps() as steps`).toEqual([{ steps: 2 }]);
+      expect(await run(sql)).toBe(2);
       expect(await sql`select last_name, company, city from contacts`).toEqual([
         { last_name: "Lee", company: "Lee & Sons", city: "Austin" },
       ]);
@@ -315,7 +320,7 @@ describe("coming back", () => {
         { type: "stop", config: {} },
       ], { reentry: "not_while_open" });
       const contact = await lead(tenantId);
-      await sql`select automation.run_database_steps()`;
+      await run(sql);
       const [failed] =
         await sql`select id from ridgeline.workflow_executions where status = 'failed'`;
       await sql`update contacts set custom_fields = '{"tag": "vip"}'`;
@@ -328,8 +333,7 @@ describe("coming back", () => {
         .then(() => "retried", (error: Error) => error.message);
       await Promise.all([retried, somebodyWaits().then(() => engine`commit`)]);
       expect(await retried).toContain("has entered since");
-      // A slow machine may have left the rest of it to the next portion.
-      await sql`select automation.run_database_steps()`;
+      await run(sql);
       expect(await sql`select status from ridgeline.workflow_executions order by seq`)
         .toEqual([{ status: "failed" }, { status: "waiting" }]);
     },
