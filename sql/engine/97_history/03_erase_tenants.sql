@@ -224,7 +224,7 @@ declare
         where s.execution_id = e.id and s.tenant_id is not distinct from e.tenant_id)
     limit at_most
     for no key update of e);
-  reason constant jsonb := '{"code": "tenant_deleted", "message": "the tenant was deleted, and is there again"}';
+  reason constant jsonb := '{"code": "tenant_deleted", "message": "the tenant was deleted, and is there again"}'::jsonb;
 begin
   perform automation.stop_executions(silenced, array_fill('cancelled'::ridgeline.automation_status, array[at_most]),
     array_fill(reason, array[at_most]));
