@@ -22963,14 +22963,17 @@ AS $function$
 declare
   place automation.retention_places;
 begin
-  update automation.retention_places as p
-  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, p.portion / 2)
-  from (
+  -- Materialized: asked for each row, the limit would be one for each.
+  with first as materialized (
     select q.tenant_id, q.kind from automation.retention_places as q
     where q.next_at <= clock_timestamp()
     order by q.next_at
     limit 1
-    for update skip locked) as d
+    for update skip locked
+  )
+  update automation.retention_places as p
+  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, p.portion / 2)
+  from first as d
   where p.tenant_id = d.tenant_id and p.kind = d.kind
   returning p.* into place;
   return place;
@@ -24137,14 +24140,17 @@ AS $function$
 declare
   work automation.erasures_under_way;
 begin
-  update automation.erasures_under_way as u
-  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, u.portion / 2)
-  from (
+  -- Materialized: as in begin_retention().
+  with first as materialized (
     select q.tenant_id, q.erasure_id from automation.erasures_under_way as q
     where q.next_at <= clock_timestamp()
     order by q.next_at
     limit 1
-    for update skip locked) as d
+    for update skip locked
+  )
+  update automation.erasures_under_way as u
+  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, u.portion / 2)
+  from first as d
   where u.tenant_id = d.tenant_id and u.erasure_id = d.erasure_id
   returning u.* into work;
   return work;

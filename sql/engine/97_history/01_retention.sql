@@ -267,14 +267,17 @@ create or replace function automation.begin_retention() returns automation.reten
 declare
   place automation.retention_places;
 begin
-  update automation.retention_places as p
-  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, p.portion / 2)
-  from (
+  -- Materialized: asked for each row, the limit would be one for each.
+  with first as materialized (
     select q.tenant_id, q.kind from automation.retention_places as q
     where q.next_at <= clock_timestamp()
     order by q.next_at
     limit 1
-    for update skip locked) as d
+    for update skip locked
+  )
+  update automation.retention_places as p
+  set next_at = clock_timestamp() + interval '1 minute', portion = greatest(1, p.portion / 2)
+  from first as d
   where p.tenant_id = d.tenant_id and p.kind = d.kind
   returning p.* into place;
   return place;
