@@ -6090,9 +6090,18 @@ CREATE OR REPLACE FUNCTION automation.follow_contact(execution ridgeline.workflo
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 begin
-  if contact is not null and not execution.trigger_data ?| '{contact_id,contact}' then
-    return automation.adopt_contact(execution, contact);
-  elsif contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+  if contact is null then
+    return execution;
+  elsif not execution.trigger_data ?| '{contact_id,contact}' then
+    if not exists (
+      select from automation.entities as e where e.name = execution.entity and e.related ? 'contact') then
+      return automation.adopt_contact(execution, contact);
+    end if;
+    execution.trigger_data := execution.trigger_data || '{"contact_id": null}';
+    update ridgeline.workflow_executions as e set trigger_data = execution.trigger_data
+    where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  end if;
+  if contact is distinct from execution.contact_id then
     update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;
@@ -14786,7 +14795,7 @@ begin
       if prepared.verdict = 'hold' then
         -- A shadow, which asked what it may ask as it was prepared.
         work.outcome := 'hold';
-      elsif prepared.verdict <> 'run' then
+      elsif prepared.verdict is distinct from 'run' then
         work := automation.unsent(work, prepared);
       end if;
     end if;
@@ -14856,7 +14865,7 @@ begin
     if verdict.verdict = 'hold' then
       work.outcome := 'hold';
       held := held || verdict;
-    elsif prepared.verdict <> 'run' then
+    elsif prepared.verdict is distinct from 'run' then
       work := automation.unsent(work, prepared);
     else
       work.prepared := prepared;
@@ -21061,7 +21070,8 @@ AS $function$
         order by 1, 2 limit 1) as n
     )
     select t.tenant_id, n.id
-    from whose as t
+    -- They are as many as offices, and each has ten tries in all.
+    from (select * from whose limit 500) as t
     cross join lateral (
       select w.id, w.tries, w.created_at, row_number() over (order by w.tries, w.created_at) as turn
       from automation.inbox_waiting as w
@@ -23496,7 +23506,7 @@ AS $function$
   $function$;
 
 CREATE OR REPLACE FUNCTION automation.end_silenced_runs(tenant_id uuid, at_most integer)
- RETURNS boolean
+ RETURNS integer
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '100ms'
@@ -23514,7 +23524,7 @@ declare
 begin
   perform automation.stop_executions(silenced, array_fill('cancelled'::ridgeline.automation_status, array[at_most]),
     array_fill(reason, array[at_most]));
-  return cardinality(silenced) < at_most;
+  return cardinality(silenced);
 end;
 $function$;
 
@@ -23545,6 +23555,8 @@ AS $function$
 declare
   gone automation.gone_tenants;
   is_back boolean;
+  portion integer;
+  ended integer;
   erased integer := 0;
 begin
   for gone in
@@ -23555,7 +23567,10 @@ begin
       perform automation.begin_tenant_erasure(gone);
       is_back := automation.is_back(gone);
       if is_back then
-        if automation.end_silenced_runs(gone.tenant_id, least(at_most - erased, 500)) then
+        portion := least(at_most - erased, 500);
+        ended := automation.end_silenced_runs(gone.tenant_id, portion);
+        erased := erased + ended;
+        if ended < portion then
           perform automation.welcome_back(gone.tenant_id);
         end if;
       elsif is_back is null then
@@ -26899,9 +26914,9 @@ AS $function$
 declare
   left_over record;
 begin
-  select count(*) as rows, min(w.created_at) as since, max(w.error) as why into left_over
+  select count(*) as rows, min(w.created_at) as since into left_over
   from (
-    select i.created_at, i.error from automation.inbox_waiting as i
+    select i.created_at from automation.inbox_waiting as i
     where i.event ? 'unread' or i.tries >= 10
     limit 10000
   ) as w;
@@ -26909,8 +26924,8 @@ begin
     return 0;
   end if;
   perform automation.tell_operator('inbox', format('rows of inboxes wait for somebody to say what they are (%s, since '
-    '%s): a STOP may be among them. automation.inbox_waiting has them, and why, such as: %s', left_over.rows,
-    left_over.since, left(left_over.why, 200)), state);
+    '%s): a STOP may be among them. automation.inbox_waiting has them, and why.', left_over.rows,
+    left_over.since), state);
   return 1;
 end;
 $function$;
@@ -26922,24 +26937,23 @@ CREATE OR REPLACE FUNCTION automation.tell_of_engine()
 AS $function$
 declare
   state constant jsonb := automation.engine_state(null);
-  told constant integer := automation.tell_of_inboxes(state);
+  told integer := 1;
 begin
   if coalesce((state ->> 'last_tick')::timestamptz < clock_timestamp() - interval '5 minutes', true) then
     perform automation.tell_operator('no_tick', format('the last tick was %s: delays, schedules and timers stand '
       'still. Is the job ridgeline-tick of pg_cron running?', coalesce(state ->> 'last_tick', 'never')), state);
-    return told + 1;
   elsif not (state ->> 'is_alive')::boolean then
     perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
       'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
-    return told + 1;
   elsif state -> 'deaf' <> '[]' then
     perform automation.tell_operator('deaf', (
       select format('what is written to %s starts nothing (%s). Call automation.attach() again, or detach() it.',
         string_agg(d ->> 'relation', ', '), string_agg((d ->> 'entity') || ': ' || (d ->> 'why'), '; '))
       from jsonb_array_elements(state -> 'deaf') as d), state);
-    return told + 1;
+  else
+    told := 0;
   end if;
-  return told;
+  return told + automation.tell_of_inboxes(state);
 end;
 $function$;
 

@@ -206,8 +206,9 @@ create or replace function automation.ending_reason(signal automation.signals) r
     end
   $$;
 
--- A run whose record belongs to another contact now is about that one. Where its snapshot knows of none, since what the
--- record belongs to came later, that is as if it had been given when the run began.
+-- A run whose record belongs to another contact now is about that one. Where its snapshot knows of none, it goes on
+-- following a record that names its contact itself; for one that has the contact of its parent, which came later, that
+-- is as if it had been given when the run began.
 create or replace function automation.follow_contact(
   execution ridgeline.workflow_executions, contact text)
   returns ridgeline.workflow_executions
@@ -215,9 +216,18 @@ create or replace function automation.follow_contact(
   set search_path = pg_catalog, pg_temp
   as $$
 begin
-  if contact is not null and not execution.trigger_data ?| '{contact_id,contact}' then
-    return automation.adopt_contact(execution, contact);
-  elsif contact <> execution.contact_id or execution.contact_id is null and contact is not null then
+  if contact is null then
+    return execution;
+  elsif not execution.trigger_data ?| '{contact_id,contact}' then
+    if not exists (
+      select from automation.entities as e where e.name = execution.entity and e.related ? 'contact') then
+      return automation.adopt_contact(execution, contact);
+    end if;
+    execution.trigger_data := execution.trigger_data || '{"contact_id": null}';
+    update ridgeline.workflow_executions as e set trigger_data = execution.trigger_data
+    where e.tenant_id = execution.tenant_id and e.id = execution.id;
+  end if;
+  if contact is distinct from execution.contact_id then
     update ridgeline.workflow_executions as e set changed_at = automation.now(), contact_id = follow_contact.contact
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
     execution.contact_id := contact;

@@ -255,7 +255,7 @@ begin
       if prepared.verdict = 'hold' then
         -- A shadow, which asked what it may ask as it was prepared.
         work.outcome := 'hold';
-      elsif prepared.verdict <> 'run' then
+      elsif prepared.verdict is distinct from 'run' then
         work := automation.unsent(work, prepared);
       end if;
     end if;
@@ -327,7 +327,7 @@ begin
     if verdict.verdict = 'hold' then
       work.outcome := 'hold';
       held := held || verdict;
-    elsif prepared.verdict <> 'run' then
+    elsif prepared.verdict is distinct from 'run' then
       work := automation.unsent(work, prepared);
     else
       work.prepared := prepared;

@@ -428,7 +428,8 @@ create or replace function automation.next_waiting(portion integer) returns tabl
         order by 1, 2 limit 1) as n
     )
     select t.tenant_id, n.id
-    from whose as t
+    -- They are as many as offices, and each has ten tries in all.
+    from (select * from whose limit 500) as t
     cross join lateral (
       select w.id, w.tries, w.created_at, row_number() over (order by w.tries, w.created_at) as turn
       from automation.inbox_waiting as w

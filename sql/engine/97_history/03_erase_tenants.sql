@@ -209,8 +209,9 @@ create or replace function automation.is_back(gone automation.gone_tenants) retu
         case when not exists (select from automation.tenancy as y where y.sole is null) then false end) end
   $$;
 
--- The steps of its runs went when it was deleted, and nothing else ends one that has none. Says whether that was all.
-create or replace function automation.end_silenced_runs(tenant_id uuid, at_most integer) returns boolean
+-- The steps of its runs went when it was deleted, and nothing else ends one that has none. Says how many
+-- there were.
+create or replace function automation.end_silenced_runs(tenant_id uuid, at_most integer) returns integer
   language plpgsql
   set search_path = pg_catalog, pg_temp
   set lock_timeout = '100ms'
@@ -228,7 +229,7 @@ declare
 begin
   perform automation.stop_executions(silenced, array_fill('cancelled'::ridgeline.automation_status, array[at_most]),
     array_fill(reason, array[at_most]));
-  return cardinality(silenced) < at_most;
+  return cardinality(silenced);
 end;
 $$;
 
@@ -258,6 +259,8 @@ create or replace function automation.erase_tenants(at_most integer default 2000
 declare
   gone automation.gone_tenants;
   is_back boolean;
+  portion integer;
+  ended integer;
   erased integer := 0;
 begin
   for gone in
@@ -268,7 +271,10 @@ begin
       perform automation.begin_tenant_erasure(gone);
       is_back := automation.is_back(gone);
       if is_back then
-        if automation.end_silenced_runs(gone.tenant_id, least(at_most - erased, 500)) then
+        portion := least(at_most - erased, 500);
+        ended := automation.end_silenced_runs(gone.tenant_id, portion);
+        erased := erased + ended;
+        if ended < portion then
           perform automation.welcome_back(gone.tenant_id);
         end if;
       elsif is_back is null then

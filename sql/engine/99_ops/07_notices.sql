@@ -469,9 +469,9 @@ create or replace function automation.tell_of_inboxes(state jsonb) returns integ
 declare
   left_over record;
 begin
-  select count(*) as rows, min(w.created_at) as since, max(w.error) as why into left_over
+  select count(*) as rows, min(w.created_at) as since into left_over
   from (
-    select i.created_at, i.error from automation.inbox_waiting as i
+    select i.created_at from automation.inbox_waiting as i
     where i.event ? 'unread' or i.tries >= 10
     limit 10000
   ) as w;
@@ -479,8 +479,8 @@ begin
     return 0;
   end if;
   perform automation.tell_operator('inbox', format('rows of inboxes wait for somebody to say what they are (%s, since '
-    '%s): a STOP may be among them. automation.inbox_waiting has them, and why, such as: %s', left_over.rows,
-    left_over.since, left(left_over.why, 200)), state);
+    '%s): a STOP may be among them. automation.inbox_waiting has them, and why.', left_over.rows,
+    left_over.since), state);
   return 1;
 end;
 $$;
@@ -491,24 +491,23 @@ create or replace function automation.tell_of_engine() returns integer
   as $$
 declare
   state constant jsonb := automation.engine_state(null);
-  told constant integer := automation.tell_of_inboxes(state);
+  told integer := 1;
 begin
   if coalesce((state ->> 'last_tick')::timestamptz < clock_timestamp() - interval '5 minutes', true) then
     perform automation.tell_operator('no_tick', format('the last tick was %s: delays, schedules and timers stand '
       'still. Is the job ridgeline-tick of pg_cron running?', coalesce(state ->> 'last_tick', 'never')), state);
-    return told + 1;
   elsif not (state ->> 'is_alive')::boolean then
     perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
       'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
-    return told + 1;
   elsif state -> 'deaf' <> '[]' then
     perform automation.tell_operator('deaf', (
       select format('what is written to %s starts nothing (%s). Call automation.attach() again, or detach() it.',
         string_agg(d ->> 'relation', ', '), string_agg((d ->> 'entity') || ': ' || (d ->> 'why'), '; '))
       from jsonb_array_elements(state -> 'deaf') as d), state);
-    return told + 1;
+  else
+    told := 0;
   end if;
-  return told;
+  return told + automation.tell_of_inboxes(state);
 end;
 $$;
 

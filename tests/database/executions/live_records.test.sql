@@ -2,7 +2,7 @@
 -- whose they are, what they say, and whether they are there at all.
 begin;
 \ir ../foundation/story.psql
-select plan(36);
+select plan(38);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.contact(:'apex', 'Maria', '+15125550101') as maria \gset
@@ -30,6 +30,23 @@ select automation.advance_clock('61 minutes');
 select is(pg_temp.sent(), '+15125550101 Sam calls Maria', 'of a project, who is responsible for its contact');
 
 -- WHOSE IT IS
+-- One that was started for a project of nobody's follows it, too, and takes no first contact for one that was given.
+select pg_temp.workflow(:'apex', 'manual', '{}', '[{"type": "create_task", "key": "task", "config": {"title": "For {{contact.first_name}}"}},
+  {"type": "send_sms", "key": "sms", "delay": 60, "config": {"body": "Hi {{contact.first_name}}"}}]') as shed \gset
+insert into public.projects (tenant_id, id, name) values (:'apex', '00000000-0000-4000-8000-0000000000e9', 'Shed');
+select (ridgeline.execute_workflow(:'shed', '{"project_id": "00000000-0000-4000-8000-0000000000e9"}')).id as run \gset
+update public.projects set contact_id = :'maria' where name = 'Shed';
+select pg_temp.settle();
+select is((pg_temp.only_run(:'shed')).contact_id, :'maria', 'a project of nobody''s, that somebody has by the first step');
+update public.projects set contact_id = :'bob' where name = 'Shed';
+select pg_temp.settle();
+select automation.advance_clock('61 minutes');
+create temp table for_shed as select c from automation.claim_steps('w', 10) as c;
+select is(array_agg((c.c).payload ->> 'to' || ' ' || ((c.c).payload ->> 'body')), '{+15125550102 Hi Bob}', 'is written about to whose it is by the next') from for_shed as c;
+select pg_temp.finish(c.c, 'succeeded', '{"result": {"provider_id": "SM9"}}') from for_shed as c;
+select pg_temp.settle();
+delete from ridgeline.messages where provider_id = 'SM9';
+
 select pg_temp.workflow(:'apex', 'project_created', '{}', '[{"type": "send_sms", "key": "sms", "delay": 60, "config": {"body": "Hi {{contact.first_name}}"}},
   {"type": "create_task", "key": "task", "config": {"title": "Visit"}}, {"type": "add_tag", "key": "tag", "config": {"tag": "owner"}}]', '[]', '{"exit_events": ["sms_received"]}') as welcome \gset
 insert into public.projects (tenant_id, id, contact_id, name) values (:'apex', '00000000-0000-4000-8000-0000000000e2', :'maria', 'Gutter');
