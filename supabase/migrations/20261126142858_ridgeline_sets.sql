@@ -29646,6 +29646,9 @@ begin
     into secret using automation.vault_name(tenant_id, name), fresh_for;
   return secret;
 exception when others then
+  if automation.passing(sqlstate) is not null or sqlstate = '42501' then
+    raise;
+  end if;
   -- As after a move to another project, whose Vault has another key.
   raise exception 'the secret "%" cannot be read: %', name, sqlerrm using errcode = 'object_not_in_prerequisite_state',
     hint = 'Write it again with set_secret(); what webhooks are signed with is made anew by rotate_webhook_secret().';
@@ -29745,6 +29748,10 @@ begin
     previous := automation.read_secret(tenant_id, 'webhook_signing');
     is_known := previous is not null;
   exception when object_not_in_prerequisite_state then
+    -- Which stands for its whole class, with what is locked.
+    if sqlstate <> '55000' then
+      raise;
+    end if;
     -- It signs nothing any more, and neither does what it took the place of.
     is_known := true;
     perform automation.delete_secret(tenant_id, 'webhook_signing_previous');

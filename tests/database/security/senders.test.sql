@@ -1,7 +1,7 @@
 -- A tenant speaks as its own senders and keeps its own secrets.
 begin;
 \ir ../foundation/story.psql
-select plan(69);
+select plan(71);
 
 update automation.settings set value = 'single_tenant' where name = 'environment_serves';
 select pg_temp.tenant('Apex Roofing', '00000000-0000-0000-0000-00000000000a') as apex \gset
@@ -172,6 +172,8 @@ create function pg_temp.decrypted(secret text) returns text
 begin
   if secret = 'of another project' then
     raise exception 'pgsodium_crypto_aead_det_decrypt_by_id: invalid ciphertext' using errcode = '22000';
+  elsif secret = 'in somebody''s hands' then
+    raise exception 'canceling statement due to lock timeout' using errcode = '55P03';
   end if;
   return secret;
 end;
@@ -201,6 +203,13 @@ select is((select secrets from automation.signing_secrets(:'apex')), array[:'thi
 select is((select string_agg(c.operation, ' ' order by c.id) from ridgeline.changes as c where c.tenant_id = :'apex' and c.record_id = 'webhook_signing'),
   'insert update update', 'on record as what took the place of another');
 select is((select count(*) from vault.secrets as s where s.name like '%/webhook_signing_previous'), 0::bigint, 'and what cannot sign is gone');
+
+-- What passes by itself takes no secret's place.
+update vault.secrets set secret = 'in somebody''s hands' where name like '%/webhook_signing';
+select pg_temp.sign_in(:'ada');
+select alike(pg_temp.outcome('select ridgeline.rotate_webhook_secret()'), '55P03 %', 'a moment''s failure is said as it is');
+select pg_temp.sign_out();
+select is((select count(*) from vault.secrets as s where s.secret = 'in somebody''s hands'), 1::bigint, 'and nothing is replaced for it');
 
 select * from finish();
 rollback;
