@@ -224,7 +224,7 @@ begin
       return automation.adopt_contact(execution, contact);
     end if;
     execution.trigger_data := execution.trigger_data || '{"contact_id": null}';
-    update ridgeline.workflow_executions as e set trigger_data = execution.trigger_data
+    update ridgeline.workflow_executions as e set changed_at = automation.now(), trigger_data = execution.trigger_data
     where e.tenant_id = execution.tenant_id and e.id = execution.id;
   end if;
   if contact is distinct from execution.contact_id then
