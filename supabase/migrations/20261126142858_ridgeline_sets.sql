@@ -26411,6 +26411,27 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION automation.left_steps(OUT steps bigint, OUT since timestamp with time zone)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+    select count(*), min((q.held ->> 'since')::timestamptz)
+    from (
+      select s.tenant_id, s.key from automation.suspects as s
+      where s.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
+      limit 10000
+    ) as s
+    cross join lateral (
+      select q.held from ridgeline.scheduled_steps as q
+      where q.tenant_id = s.tenant_id and q.id = automation.as_uuid(s.key) and q.held ->> 'code' = 'failing'
+      offset 0
+    ) as q
+  $function$;
+
 CREATE OR REPLACE FUNCTION automation.engine_state(tenants uuid[])
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -26438,8 +26459,9 @@ begin
       and coalesce(due.oldest > automation.now() - interval '5 minutes', true))
     || case when tenants is not null then '{}' else (
       select jsonb_build_object('deaf', automation.deaf_tables(), 'misread', automation.misread_tables(),
-        'inbox_waiting', count(*), 'inbox_oldest', min(w.created_at))
-      from automation.inbox_waiting as w) end;
+        'left', l.steps, 'left_since', l.since, 'inbox_waiting', w.rows, 'inbox_oldest', w.oldest)
+      from automation.left_steps() as l
+      cross join (select count(*) as rows, min(i.created_at) as oldest from automation.inbox_waiting as i) as w) end;
 end;
 $function$;
 
@@ -26945,6 +26967,10 @@ begin
   elsif not (state ->> 'is_alive')::boolean then
     perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
       'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
+  elsif (state ->> 'left_since')::timestamptz < automation.now() - interval '5 minutes' then
+    perform automation.tell_operator('left', format('%s steps wait since %s for what stands in their way: somebody''s '
+      'trigger on what the engine keeps, mostly. held_why in automation_queue says what. After a day of it they fail.',
+      state ->> 'left', state ->> 'left_since'), state);
   elsif state -> 'deaf' <> '[]' then
     perform automation.tell_operator('deaf', (
       select format('what is written to %s starts nothing (%s). Call automation.attach() again, or detach() it.',
@@ -37418,7 +37444,7 @@ comment on function ridgeline.decide_consent(text,uuid) is 'Says what marketing 
 
 comment on function ridgeline.engine_report(uuid) is 'Which engine works for a tenant: {engine, since, stop_calling, begun_there_since, switches}. begun_there_since: how many runs of imported workflows the old engine has begun since this one is on; more than 0 means that something still calls it, and customers may hear twice.';
 
-comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are not captured, misread: those that are read otherwise than when they were attached, inbox_waiting and inbox_oldest: how many rows of inboxes could not be taken, and since when.';
+comment on function ridgeline.engine_status() is '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are not captured, misread: those that are read otherwise than when they were attached, left and left_since: how many steps something stands in the way of (their held says what), and since when, inbox_waiting and inbox_oldest: how many rows of inboxes could not be taken, and since when.';
 
 comment on function ridgeline.erase_person(text,text,text,uuid) is 'Forgets a person: by their contact, or else by phone (any notation) and email. Nothing is sent to them from the moment this commits, their runs end, and the tick deletes what the engine has of them. Delete or blank the contact in the CRM first: it is the CRM''s. Owners and admins.';
 
@@ -39229,6 +39255,9 @@ grant execute on function automation.left_expression(regclass,text,jsonb) to ser
 
 revoke all on function automation.left_out(ridgeline.workflow_executions,text) from public, anon, authenticated, service_role;
 grant execute on function automation.left_out(ridgeline.workflow_executions,text) to service_role;
+
+revoke all on function automation.left_steps() from public, anon, authenticated, service_role;
+grant execute on function automation.left_steps() to service_role;
 
 revoke all on function automation.legacy_entity(text) from public, anon, authenticated, service_role;
 grant execute on function automation.legacy_entity(text) to service_role;

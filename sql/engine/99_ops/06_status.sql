@@ -1,5 +1,26 @@
 -- Is it alive? For a screen, a monitor, and whoever is called at night.
 
+-- Steps that can neither go on nor end, each of which has a note of its own (70_dispatch/04_portions): how many, of ten
+-- thousand, and since when.
+create or replace function automation.left_steps(out steps bigint, out since timestamptz)
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  set enable_seqscan = off
+  set jit = off
+  as $$
+    select count(*), min((q.held ->> 'since')::timestamptz)
+    from (
+      select s.tenant_id, s.key from automation.suspects as s
+      where s.kind = any (enum_range(null::ridgeline.automation_lane)::text[])
+      limit 10000
+    ) as s
+    cross join lateral (
+      select q.held from ridgeline.scheduled_steps as q
+      where q.tenant_id = s.tenant_id and q.id = automation.as_uuid(s.key) and q.held ->> 'code' = 'failing'
+      offset 0
+    ) as q
+  $$;
+
 -- tenants: whose work counts; null: everybody's.
 create or replace function automation.engine_state(tenants uuid[]) returns jsonb
   language plpgsql stable
@@ -26,8 +47,9 @@ begin
       and coalesce(due.oldest > automation.now() - interval '5 minutes', true))
     || case when tenants is not null then '{}' else (
       select jsonb_build_object('deaf', automation.deaf_tables(), 'misread', automation.misread_tables(),
-        'inbox_waiting', count(*), 'inbox_oldest', min(w.created_at))
-      from automation.inbox_waiting as w) end;
+        'left', l.steps, 'left_since', l.since, 'inbox_waiting', w.rows, 'inbox_oldest', w.oldest)
+      from automation.left_steps() as l
+      cross join (select count(*) as rows, min(i.created_at) as oldest from automation.inbox_waiting as i) as w) end;
 end;
 $$;
 
@@ -50,5 +72,6 @@ comment on function ridgeline.engine_status() is
   '{version, api_version, now (the engine''s clock), ahead_by (of the real one), last_tick (real time; null: none '
   'yet), oldest_due, due (of the tenants you see, counted up to 10,000), doorbell, is_alive: a tick within two '
   'minutes, and nothing due for more than five}; for who sees all tenants also deaf: attached tables whose writes are '
-  'not captured, misread: those that are read otherwise than when they were attached, inbox_waiting and inbox_oldest: '
+  'not captured, misread: those that are read otherwise than when they were attached, left and left_since: how '
+  'many steps something stands in the way of (their held says what), and since when, inbox_waiting and inbox_oldest: '
   'how many rows of inboxes could not be taken, and since when.';

@@ -499,6 +499,10 @@ begin
   elsif not (state ->> 'is_alive')::boolean then
     perform automation.tell_operator('overdue', format('steps are due since %s and nobody does them (%s). Is the '
       'dispatcher called, and does it answer?', state ->> 'oldest_due', state ->> 'due'), state);
+  elsif (state ->> 'left_since')::timestamptz < automation.now() - interval '5 minutes' then
+    perform automation.tell_operator('left', format('%s steps wait since %s for what stands in their way: somebody''s '
+      'trigger on what the engine keeps, mostly. held_why in automation_queue says what. After a day of it they fail.',
+      state ->> 'left', state ->> 'left_since'), state);
   elsif state -> 'deaf' <> '[]' then
     perform automation.tell_operator('deaf', (
       select format('what is written to %s starts nothing (%s). Call automation.attach() again, or detach() it.',

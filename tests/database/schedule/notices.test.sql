@@ -2,7 +2,7 @@
 -- it said, and a notice is never the cause of another.
 begin;
 \ir ../foundation/story.psql
-select plan(65);
+select plan(67);
 
 select pg_temp.tenant() as apex \gset
 select pg_temp.member(:'apex') as sam \gset
@@ -139,6 +139,18 @@ select alike((select p.body ->> 'text' from net.posted as p), 'steps are due sin
 select is((select p.body #>> '{status,is_alive}' from net.posted as p), 'false', 'and with the state of the engine');
 select automation.tell_of_engine() \g /dev/null
 select is((select count(*) from net.posted), 1::bigint, 'once an hour');
+-- What something stands in the way of is due no more, and somebody is told all the same.
+delete from automation.notices;
+delete from net.posted;
+select count(automation.leave_step(s, 'no such table: audit')) from ridgeline.scheduled_steps as s \g /dev/null
+select automation.tell_of_engine() \g /dev/null
+select is((select count(*) from net.posted), 0::bigint, 'a step that could not go on a moment ago may yet');
+select automation.advance_clock('6 minutes') \g /dev/null
+update ridgeline.scheduled_steps set run_at = automation.now() + interval '1 minute';
+select automation.tell_of_engine() \g /dev/null
+select alike((select (p.body ->> 'kind') || ' ' || (p.body ->> 'text') from net.posted as p), 'left _ steps wait since %', 'six minutes on it is told of');
+delete from net.posted;
+insert into net.posted (body) values ('{"kind": "overdue"}');
 delete from ridgeline.scheduled_steps;
 update automation.heartbeats set at = clock_timestamp() - interval '6 minutes' where name = 'tick';
 delete from automation.notices;
