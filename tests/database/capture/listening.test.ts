@@ -347,7 +347,9 @@ describe("what a session knows of who listens", () => {
     const id = await draft(author!, { source: "angi" });
     await turn(author!, id, true);
     await leads(writer, 200);
-    expect(await kept(writer)).toMatch(/",of,none,none,sole,NULL,"[^"]* 1 database step_1",angi\}$/);
+    expect(await kept(writer)).toMatch(
+      /",of,none,none,sole,NULL,"[^"]* 1 database step_1",angi\}$/,
+    );
     await leads(writer, 2, "angi");
     const modes = async () =>
       (await author!<[{ modes: string }]>`
